@@ -1,0 +1,18 @@
+//! Adding a descriptor to the poller: the one place with unsafe code.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use polling::{Event, Poller};
+
+use crate::reactor::Source;
+
+/// Adds a source, with interest in nothing yet.
+pub(crate) fn add(poller: &Poller, source: &Source, key: usize) -> io::Result<()> {
+    // SAFETY: the descriptor must be deleted from the poller before it is closed. `Source` owns it,
+    // and its `Drop` deletes it first.
+    #[allow(unsafe_code)]
+    unsafe {
+        poller.add(source.as_raw_fd(), Event::none(key))
+    }
+}

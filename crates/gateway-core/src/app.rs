@@ -1,0 +1,160 @@
+//! `App`: what an application is. An async function from [`Request`] to [`Response`], or a type of
+//! its own; middleware is an app around an app.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use crate::body::Body;
+use crate::error::{Error, Fault};
+use crate::join::JoinError;
+use crate::leaves::unblock;
+
+/// A request: method, target, headers, and a body that is read as it arrives.
+pub type Request = http::Request<Body>;
+
+/// A response: status, headers, and a body that is made as it is sent.
+pub type Response = http::Response<Body>;
+
+/// An application.
+///
+/// Implemented for every async function (or closure that returns a future) from [`Request`] to
+/// [`Response`] or to `Result<Response, E>`; see [`synchronous`] for plain functions. Middleware is
+/// an app around an app:
+///
+/// ```
+/// use gateway_core::{App, Error, Request, Response};
+///
+/// struct Stamped<A>(A);
+///
+/// impl<A: App> App for Stamped<A> {
+///     async fn call(&self, request: Request) -> Result<Response, Error> {
+///         let mut response = self.0.call(request).await?;
+///         response.headers_mut().insert("x-stamp", "seen".parse()?);
+///         Ok(response)
+///     }
+/// }
+/// ```
+pub trait App: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] becomes the response that it describes, as long as the head is unsent. So does a
+    /// panic: it is a 500, and touches no other request.
+    ///
+    /// # Cancel safety
+    ///
+    /// The host drops the future when nobody waits for the answer any more. What must go on then
+    /// belongs into a task of its own: see [`spawn`](crate::spawn).
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send;
+}
+
+impl<F, R> App for F
+where
+    F: Fn(Request) -> R + Send + Sync + 'static,
+    R: Future<Output: IntoResponse> + Send,
+{
+    async fn call(&self, request: Request) -> Result<Response, Error> {
+        self(request).await.into_response()
+    }
+}
+
+impl<A: App> App for Arc<A> {
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+        (**self).call(request)
+    }
+}
+
+/// What an app's function may return: a [`Response`], or a `Result` of one.
+pub trait IntoResponse {
+    /// The response, or whose fault it is that there is none.
+    ///
+    /// # Errors
+    ///
+    /// The app's own.
+    fn into_response(self) -> Result<Response, Error>;
+}
+
+impl<B: Into<Body>> IntoResponse for http::Response<B> {
+    fn into_response(self) -> Result<Response, Error> {
+        Ok(self.map(Into::into))
+    }
+}
+
+impl<B: Into<Body>, E: Into<Error>> IntoResponse for Result<http::Response<B>, E> {
+    fn into_response(self) -> Result<Response, Error> {
+        self.map(|response| response.map(Into::into)).map_err(Into::into)
+    }
+}
+
+/// Calls `app`, and makes a response of whatever comes of it: what every server does with an app.
+///
+/// Errors and panics are logged, each by whose fault it is. No panic's text reaches the client.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the app's future.
+pub async fn respond(app: &impl App, request: Request) -> Response {
+    let mut answer = pin!(async move { app.call(request).await });
+    let answer = std::future::poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+            .unwrap_or_else(|payload| Poll::Ready(Err(JoinError::panicked(payload).into())))
+    });
+    answer.await.unwrap_or_else(|error| {
+        let status = error.status().as_u16();
+        match error.fault() {
+            Fault::Client => tracing::debug!(status, %error, "a request was refused"),
+            Fault::Application => tracing::error!(status, %error, "the application failed"),
+            Fault::Host => tracing::error!(status, %error, "the host failed"),
+        }
+        error.response()
+    })
+}
+
+/// The largest request body, in bytes, that [`synchronous`] collects for a plain function.
+const COLLECTED_BODY: usize = 2 * 1024 * 1024;
+
+/// Makes an app of a plain synchronous function, which may block as it likes: each call runs as a
+/// job, and delays no other request.
+///
+/// The request's body is collected first, up to 2 MiB; a larger one is answered with 413.
+///
+/// ```
+/// use bytes::Bytes;
+/// use gateway_core::synchronous;
+///
+/// let app = synchronous(|request: http::Request<Bytes>| {
+///     http::Response::new(format!("{} bytes", request.body().len()))
+/// });
+/// # fn is_app(_: impl gateway_core::App) {}
+/// # is_app(app);
+/// ```
+pub fn synchronous<F, R>(function: F) -> Synchronous<F>
+where
+    F: Fn(http::Request<Bytes>) -> R + Send + Sync + 'static,
+    R: IntoResponse + 'static,
+{
+    Synchronous(Arc::new(function))
+}
+
+/// The app that [`synchronous`] makes.
+#[derive(Debug)]
+pub struct Synchronous<F>(Arc<F>);
+
+impl<F, R> App for Synchronous<F>
+where
+    F: Fn(http::Request<Bytes>) -> R + Send + Sync + 'static,
+    R: IntoResponse + 'static,
+{
+    async fn call(&self, request: Request) -> Result<Response, Error> {
+        let (head, body) = request.into_parts();
+        let request = http::Request::from_parts(head, body.collect(COLLECTED_BODY).await?);
+        let function = self.0.clone();
+        unblock(move || function(request).into_response()).await?
+    }
+}

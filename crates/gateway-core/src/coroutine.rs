@@ -1,0 +1,164 @@
+//! `Coroutine`: a future together with the trampoline that drives it.
+//!
+//! Who answers a yield is a matter of dynamic scope, as it is with `yield` in Python: whoever is
+//! driving the coroutine right now. For the length of each poll the coroutine *moves* its trampoline
+//! into a thread-local, and back out when the poll returns or panics: no lock, no reference count,
+//! no unsafe code. Coroutines nest, also across hosts, because each puts back what it found.
+//!
+//! The trampoline is current while the wrapped future is dropped, too, so that a guard's `Drop` may
+//! spawn its clean-up.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::trampoline::Trampoline;
+use crate::yields::Yield;
+
+/// How many yields one poll of a coroutine may have answered at once. When they are spent, the
+/// coroutine is woken and suspended, so that one whose waits are always over starves nobody, also
+/// on hosts without a budget of their own.
+pub const YIELDS_PER_POLL: u32 = 128;
+
+/// Whoever drives the coroutine that is being polled on this thread, and what it has left.
+struct Scope {
+    trampoline: Arc<dyn Trampoline>,
+    budget: u32,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<Scope>> = const { Cell::new(None) };
+}
+
+pin_project! {
+    /// A future that is driven by a trampoline: every leaf polled inside it yields to that one.
+    ///
+    /// A coroutine is itself a future, so it can be awaited inside a runtime that is running
+    /// already: `Coroutine::new(trampoline, app).await`.
+    ///
+    /// # Panics
+    ///
+    /// Polling panics when the future does, and after completion.
+    pub struct Coroutine<F> {
+        trampoline: Option<Arc<dyn Trampoline>>,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Coroutine<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _scope = Entered::new(this.trampoline);
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future> Coroutine<F> {
+    /// Wraps `future`, so that `trampoline` answers what it yields.
+    pub fn new(trampoline: Arc<dyn Trampoline>, future: F) -> Coroutine<F> {
+        Coroutine { trampoline: Some(trampoline), future: Some(future) }
+    }
+}
+
+impl<F: Future> Future for Coroutine<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let _scope = Entered::new(this.trampoline);
+        let future = this.future.as_mut().as_pin_mut();
+        let answer = future.expect("a coroutine is not polled after its end").poll(cx);
+        if answer.is_ready() {
+            this.future.set(None);
+        }
+        answer
+    }
+}
+
+impl<F> fmt::Debug for Coroutine<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coroutine").field("finished", &self.future.is_none()).finish()
+    }
+}
+
+/// While it lives, the coroutine's trampoline is the current one.
+struct Entered<'a> {
+    home: &'a mut Option<Arc<dyn Trampoline>>,
+    outer: Option<Scope>,
+}
+
+impl<'a> Entered<'a> {
+    fn new(home: &'a mut Option<Arc<dyn Trampoline>>) -> Entered<'a> {
+        let inner = home.take().map(|trampoline| Scope { trampoline, budget: YIELDS_PER_POLL });
+        // A thread that is ending has no current trampoline any more: leaves then say so.
+        let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
+        Entered { home, outer }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let inner = CURRENT.try_with(|current| current.replace(outer)).unwrap_or(None);
+        *self.home = inner.map(|scope| scope.trampoline);
+    }
+}
+
+/// The current scope, taken out of its place while it is in use. Puts it back, on a panic too.
+struct Borrowed(Option<Scope>);
+
+impl Borrowed {
+    fn new() -> io::Result<Borrowed> {
+        match CURRENT.try_with(Cell::take) {
+            Ok(Some(scope)) => Ok(Borrowed(Some(scope))),
+            _ => Err(outside()),
+        }
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let _ = CURRENT.try_with(|current| current.set(self.0.take()));
+    }
+}
+
+/// Yields to whoever is driving the coroutine that is being polled.
+pub(crate) fn bounce(yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut borrowed = Borrowed::new()?;
+    let Some(scope) = &mut borrowed.0 else { return Poll::Ready(Err(outside())) };
+    let starts = matches!(yielded, Yield::Job(_) | Yield::Task(_));
+    if scope.budget == 0 && !starts {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    let answer = scope.trampoline.bounce(yielded, cx);
+    if answer.is_ready() {
+        scope.budget = scope.budget.saturating_sub(1);
+    }
+    answer
+}
+
+/// The trampoline that drives the coroutine being polled, to wrap it or to hand it on.
+///
+/// # Errors
+///
+/// Outside any coroutine. The message names the remedy.
+pub fn trampoline() -> io::Result<Arc<dyn Trampoline>> {
+    let borrowed = Borrowed::new()?;
+    borrowed.0.as_ref().map(|scope| scope.trampoline.clone()).ok_or_else(outside)
+}
+
+fn outside() -> io::Error {
+    io::Error::other(
+        "a sleep, socket, task or job of the gateway was used outside any trampoline, where no host \
+         can answer it: run the future with `Host::run`, or wrap it in `Coroutine::new(trampoline, \
+         future)`",
+    )
+}

@@ -1,0 +1,183 @@
+//! One connection: finds its protocol, hands its requests to the app, and goes when told.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gateway_core::{App, Body, Error, respond, spawn};
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+
+use crate::connections::{Connection, Marker, Phase};
+use crate::preface::{Protocol, Rewound};
+
+/// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
+/// 431 and a close.
+pub const HEAD_BYTES: usize = 64 * 1024;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<A, S>(app: Arc<A>, stream: S, mut connection: Connection)
+where
+    A: App,
+    S: Read + Write + Unpin + Send + 'static,
+{
+    let mut stream = Rewound::new(stream);
+    let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
+        Phase::Serve => stream.poll_protocol(cx),
+        Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),
+    });
+    let ended = match protocol.await {
+        Ok(Protocol::None) => Ok(()),
+        Ok(Protocol::Http1) => serve_http1(app, stream, connection).await,
+        Ok(Protocol::Http2) => serve_http2(app, stream, connection).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn serve_http1<A, S>(
+    app: Arc<A>,
+    stream: Rewound<S>,
+    connection: Connection,
+) -> Result<(), Error>
+where
+    A: App,
+    S: Read + Write + Unpin + Send + 'static,
+{
+    let requests = Arc::new(Requests { app, marker: connection.marker() });
+    let service = service_fn(move |request| answer(requests.clone(), request));
+    let served = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES)
+        .serve_connection(stream, service)
+        .with_upgrades();
+    until_told(connection, served, |served| served.graceful_shutdown()).await
+}
+
+async fn serve_http2<A, S>(
+    app: Arc<A>,
+    stream: Rewound<S>,
+    connection: Connection,
+) -> Result<(), Error>
+where
+    A: App,
+    S: Read + Write + Unpin + Send + 'static,
+{
+    let requests = Arc::new(Requests { app, marker: connection.marker() });
+    let service = service_fn(move |request| answer(requests.clone(), request));
+    let served = http2::Builder::new(Tasks)
+        .max_header_list_size(HEAD_BYTES as u32)
+        .serve_connection(stream, service);
+    until_told(connection, served, |served| served.graceful_shutdown()).await
+}
+
+/// Drives hyper's connection until it has ended, or the server says so.
+async fn until_told<F: Future<Output = hyper::Result<()>>>(
+    mut connection: Connection,
+    served: F,
+    drain: impl Fn(Pin<&mut F>),
+) -> Result<(), Error> {
+    let mut served = pin!(served);
+    let mut draining = false;
+    let ended = std::future::poll_fn(|cx| {
+        match connection.phase(cx) {
+            Phase::Serve => {}
+            Phase::Drain if draining => {}
+            Phase::Drain => {
+                draining = true;
+                drain(served.as_mut());
+            }
+            Phase::Close => return Poll::Ready(Ok(())),
+        }
+        served.as_mut().poll(cx)
+    });
+    Ok(ended.await?)
+}
+
+/// What HTTP/2 starts its streams with.
+#[derive(Clone)]
+struct Tasks;
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        spawn(future);
+    }
+}
+
+/// What the requests of a connection share.
+struct Requests<A> {
+    app: Arc<A>,
+    marker: Marker,
+}
+
+/// A request in hand. Dropping it is its end.
+struct InHand<A>(Arc<Requests<A>>);
+
+impl<A> InHand<A> {
+    fn new(requests: Arc<Requests<A>>) -> InHand<A> {
+        requests.marker.begin();
+        InHand(requests)
+    }
+}
+
+impl<A> Drop for InHand<A> {
+    fn drop(&mut self) {
+        self.0.marker.end();
+    }
+}
+
+/// Hands one request to the app.
+async fn answer<A: App>(
+    requests: Arc<Requests<A>>,
+    request: http::Request<Incoming>,
+) -> Result<http::Response<Sent<A>>, Infallible> {
+    let in_hand = InHand::new(requests);
+    let request = request.map(|body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => {
+            let unreadable = |error| Error::client(StatusCode::BAD_REQUEST, error);
+            Body::new(body.map_err(unreadable))
+        }
+    });
+    let response = respond(&*in_hand.0.app, request).await;
+    Ok(response.map(|body| Sent { body, _in_hand: in_hand }))
+}
+
+/// A response's body, which keeps its request in hand until it has been sent or given up.
+struct Sent<A> {
+    body: Body,
+    _in_hand: InHand<A>,
+}
+
+impl<A: 'static> HttpBody for Sent<A> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

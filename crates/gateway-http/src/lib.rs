@@ -1,0 +1,41 @@
+//! The HTTP/1.1 and HTTP/2 server, written once over the yield protocol.
+//!
+//! The server is itself a coroutine: its accept loop, its connections and its timers all go through
+//! the protocol. That is why a host of forty lines buys all of it. The wire is hyper's.
+//!
+//! ```no_run
+//! use gateway_core::{Body, Request, Response};
+//! use gateway_http::Server;
+//!
+//! async fn hello(request: Request) -> Response {
+//!     Response::new(Body::from(format!("hello, {}", request.uri().path())))
+//! }
+//!
+//! # fn example(host: &impl gateway_core::Host) -> std::io::Result<()> {
+//! Server::new(hello).bind("127.0.0.1:8080")?.run_on(host)
+//! # }
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server.rs` | the accept loop, and the way to shut down |
+//! | `listener.rs` | `127.0.0.1:8080` or `unix:path` |
+//! | `connection.rs` | one connection: which protocol, which app, when to go |
+//! | `connections.rs` | what the server knows of all its connections |
+//! | `preface.rs` | HTTP/1 or HTTP/2, by the first bytes |
+//! | `upgrade.rs` | `101` and `CONNECT`: the connection becomes the app's |
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod connections;
+mod listener;
+mod preface;
+mod server;
+mod upgrade;
+
+pub use connection::HEAD_BYTES;
+pub use connections::IDLE_DEADLINE;
+pub use listener::Listener;
+pub use server::{Bound, DRAIN_DEADLINE, Server};
+pub use upgrade::{Upgraded, upgrade};

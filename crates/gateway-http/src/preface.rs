@@ -1,0 +1,160 @@
+//! Which protocol: HTTP/2 opens with a fixed preface (RFC 9113, section 3.4), all else is HTTP/1.
+//!
+//! The bytes read to find out are put back: [`Rewound`] gives them out first.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+
+/// What a client opens with when it speaks HTTP/2.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The protocol that a client has chosen by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+    /// It left without a byte.
+    None,
+}
+
+/// A stream whose first bytes have been looked at.
+pub(crate) struct Rewound<S> {
+    stream: S,
+    first: [u8; PREFACE.len()],
+    given: u8,
+    read: u8,
+}
+
+impl<S: Read + Unpin> Rewound<S> {
+    pub(crate) fn new(stream: S) -> Rewound<S> {
+        Rewound { stream, first: [0; PREFACE.len()], given: 0, read: 0 }
+    }
+
+    /// Reads until the first bytes tell which protocol it is, and no further than the preface.
+    ///
+    /// Cancel safety: what has been read is kept.
+    pub(crate) fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        loop {
+            let read = usize::from(self.read);
+            if self.first[..read] != PREFACE[..read] {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            if read == PREFACE.len() {
+                return Poll::Ready(Ok(Protocol::Http2));
+            }
+            let mut buf = ReadBuf::new(&mut self.first[read..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf.unfilled()))?;
+            match buf.filled().len() {
+                0 if read == 0 => return Poll::Ready(Ok(Protocol::None)),
+                0 => return Poll::Ready(Ok(Protocol::Http1)),
+                more => self.read += more as u8,
+            }
+        }
+    }
+}
+
+impl<S: Read + Unpin> Read for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.given == self.read {
+            return Pin::new(&mut self.stream).poll_read(cx, cursor);
+        }
+        let kept = &self.first[usize::from(self.given)..usize::from(self.read)];
+        let taken = kept.len().min(cursor.remaining());
+        cursor.put_slice(&kept[..taken]);
+        self.given += taken as u8;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Write + Unpin> Write for Rewound<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// Gives out its bytes in pieces of a given size, then the end.
+    struct Pieces(&'static [u8], usize);
+
+    impl Read for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut cursor: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            let (now, later) = self.0.split_at(self.1.min(self.0.len()).min(cursor.remaining()));
+            cursor.put_slice(now);
+            self.0 = later;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The protocol, and everything that can be read afterwards.
+    fn detect(bytes: &'static [u8], piece: usize) -> (Protocol, Vec<u8>) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut stream = Rewound::new(Pieces(bytes, piece));
+        let Poll::Ready(Ok(protocol)) = stream.poll_protocol(cx) else { panic!("{bytes:?}") };
+        let mut all = Vec::new();
+        loop {
+            let mut buf = [0; 7];
+            let mut buf = ReadBuf::new(&mut buf);
+            assert!(Pin::new(&mut stream).poll_read(cx, buf.unfilled()).is_ready());
+            if buf.filled().is_empty() {
+                return (protocol, all);
+            }
+            all.extend_from_slice(buf.filled());
+        }
+    }
+
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_protocol_and_loses_none() {
+        let cases: [(&[u8], Protocol); 6] = [
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Protocol::Http1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0", Protocol::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", Protocol::Http1),
+            (b"PRI * HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"PR", Protocol::Http1),
+            (b"", Protocol::None),
+        ];
+        for (bytes, protocol) in cases {
+            for piece in 1..=bytes.len().max(1) {
+                assert_eq!(detect(bytes, piece), (protocol, bytes.to_vec()), "pieces of {piece}");
+            }
+        }
+    }
+}

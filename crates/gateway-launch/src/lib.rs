@@ -1,0 +1,141 @@
+//! An application's `main` in one line: the host is a flag, not a cargo feature.
+//!
+//! ```no_run
+//! use gateway_core::{Body, Request, Response};
+//! use std::process::ExitCode;
+//!
+//! async fn hello(request: Request) -> Response {
+//!     Response::new(Body::from(format!("hello, {}", request.uri().path())))
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     gateway_launch::main(hello)
+//! }
+//! ```
+//!
+//! Then `hello --host smol --bind 127.0.0.1:8080`; `hello --help` lists the rest. SIGTERM and SIGINT
+//! (Ctrl-C) drain; a second one drops what is left.
+
+#![forbid(unsafe_code)]
+
+mod options;
+mod signals;
+
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::mem::ManuallyDrop;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::task::Poll;
+use std::time::Duration;
+
+use clap::Parser;
+use futures_channel::oneshot;
+use gateway_core::{App, Host};
+use gateway_http::{Bound, Server};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use options::HostName;
+use options::Options;
+use signals::Signals;
+
+/// Serves `app` as the command line says, until a signal ends it.
+///
+/// Success after a drain; 1 when it could not start, failed, or was forced to end; 2 for a bad
+/// command line. What is wrong is said in one sentence on standard error.
+pub fn main(app: impl App) -> ExitCode {
+    let options = Options::parse();
+    log(&options);
+    match start(app, &options) {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Forced) => ExitCode::FAILURE,
+        Err(error) => {
+            // Standard error may be gone as well: then nobody is there to be told.
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How it ended.
+enum Ended {
+    Drained,
+    Forced,
+}
+
+/// Logs go to standard error, coloured on a terminal alone. An application that has set up its own
+/// logs keeps them.
+fn log(options: &Options) {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_filter(options.log.clone());
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+fn start(app: impl App, options: &Options) -> io::Result<Ended> {
+    let signals = Signals::new()?;
+    let server = Server::new(app).drain_deadline(Duration::from_secs(options.drain_seconds));
+    let bound = server.bind(&options.bind)?;
+    let threads = options.threads();
+    let listening = format!("listening on {}, on {}", bound.listener(), options.host);
+    let failed = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot start {} with {threads} threads: {error}", options.host),
+        )
+    };
+    match options.host {
+        HostName::Tokio => {
+            run(gateway_tokio::Tokio::new(threads).map_err(failed)?, bound, signals, &listening)
+        }
+        HostName::Smol => {
+            run(gateway_smol::Smol::new(threads).map_err(failed)?, bound, signals, &listening)
+        }
+        HostName::AsyncStd => run(
+            gateway_async_std::AsyncStd::new(threads).map_err(failed)?,
+            bound,
+            signals,
+            &listening,
+        ),
+        HostName::Blocking => run(
+            gateway_blocking::Blocking::new(threads).map_err(failed)?,
+            bound,
+            signals,
+            &listening,
+        ),
+    }
+}
+
+fn run(
+    host: impl Host,
+    bound: Bound<impl App>,
+    signals: Signals,
+    listening: &str,
+) -> io::Result<Ended> {
+    // Not dropped: the process ends next, and a job that blocks must not hold it up.
+    let host = ManuallyDrop::new(host);
+    host.run(serve(bound, signals, listening))
+}
+
+/// Serves until the first signal, then drains until the second.
+async fn serve(bound: Bound<impl App>, mut signals: Signals, listening: &str) -> io::Result<Ended> {
+    writeln!(io::stdout(), "{listening} (Ctrl-C drains)")?;
+    let (drain, drained) = oneshot::channel();
+    let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
+    let mut signalled = pin!(async move {
+        signals.next().await?;
+        tracing::info!("draining; a second signal drops what is left");
+        let _ = drain.send(());
+        signals.next().await
+    });
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(served) = serving.as_mut().poll(cx) {
+            return Poll::Ready(served.map(|()| Ended::Drained));
+        }
+        signalled.as_mut().poll(cx).map_ok(|()| Ended::Forced)
+    })
+    .await
+}

@@ -1,0 +1,69 @@
+//! The command line, and the environment variables that stand in for it.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::filter::Targets;
+
+/// Serves this application over HTTP.
+#[derive(Debug, Parser)]
+#[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"), about, long_about = None)]
+pub(crate) struct Options {
+    /// What runs the application
+    #[arg(long, env = "GATEWAY_HOST", value_enum, default_value_t = HostName::Tokio)]
+    pub(crate) host: HostName,
+
+    /// Where to listen: HOST:PORT, or unix:PATH (port 0 takes any that is free)
+    #[arg(long, env = "GATEWAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub(crate) bind: String,
+
+    /// How many threads run coroutines [default: one per processor]
+    #[arg(long, env = "GATEWAY_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// How long requests may go on after the first signal
+    #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) drain_seconds: u64,
+
+    /// What to log: error, warn, info, debug, trace; or per target, as in info,gateway_http=debug
+    #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info")]
+    pub(crate) log: Targets,
+}
+
+impl Options {
+    pub(crate) fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().ok();
+        self.threads.or_else(processors).map_or(1, NonZeroUsize::get)
+    }
+}
+
+/// The hosts that come with the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HostName {
+    /// tokio's multi-threaded runtime
+    Tokio,
+    /// smol's executor
+    Smol,
+    /// async-std's executor (discontinued: for those who are stuck there)
+    AsyncStd,
+    /// Plain threads, which handlers may block
+    Blocking,
+}
+
+impl HostName {
+    /// All of them.
+    pub const ALL: [HostName; 4] =
+        [HostName::Tokio, HostName::Smol, HostName::AsyncStd, HostName::Blocking];
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HostName::Tokio => "tokio",
+            HostName::Smol => "smol",
+            HostName::AsyncStd => "async-std",
+            HostName::Blocking => "blocking",
+        })
+    }
+}

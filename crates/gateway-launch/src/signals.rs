@@ -1,0 +1,29 @@
+//! Signals as bytes on a portable socket, so that every host can wait for them.
+
+use std::io;
+use std::os::unix::net::UnixStream as Pair;
+use std::pin::Pin;
+
+use gateway_net::UnixStream;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// SIGTERM and SIGINT, from now on.
+pub(crate) struct Signals(UnixStream);
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Signals> {
+        let (read, write) = Pair::pair()?;
+        pipe::register(SIGTERM, write.try_clone()?)?;
+        pipe::register(SIGINT, write)?;
+        Ok(Signals(read.try_into()?))
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> io::Result<()> {
+        use hyper::rt::{Read, ReadBuf};
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        std::future::poll_fn(|cx| Pin::new(&mut self.0).poll_read(cx, byte.unfilled())).await
+    }
+}

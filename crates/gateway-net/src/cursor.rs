@@ -1,0 +1,21 @@
+//! Filling hyper's read cursor: the one place with unsafe code.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use hyper::rt::ReadBufCursor;
+use rustix::net::{RecvFlags, recv};
+
+/// Receives into the unfilled part, without zeroing it first. Returns whether less has come than
+/// there was room for, so that the next call would block. Nothing at all is the end of the input,
+/// which never blocks.
+pub(crate) fn fill(fd: BorrowedFd<'_>, cursor: &mut ReadBufCursor<'_>) -> io::Result<bool> {
+    let room = cursor.remaining();
+    // SAFETY: `recv` only ever writes, so nothing initialised is undone, and what it reports as
+    // received it has initialised, from the start of the unfilled part on.
+    unsafe {
+        let received = recv(fd, cursor.as_mut(), RecvFlags::empty())?.0.0.len();
+        cursor.advance(received);
+        Ok(0 < received && received < room)
+    }
+}
