@@ -47,8 +47,8 @@ pub fn decorate<A: App, R: Read + Send + 'static>(
     let host = host.clone();
     move |request| {
         let request = request.map(|body| Body::stream(Chunks(body)));
-        let response = host.run(respond(&app, request));
-        response.map(|body| Reader { host: host.clone(), body, chunk: Bytes::new() })
+        let Ok(response) = host.run(respond(async { app.call(request).await }));
+        response.map(|body: Body| Reader { host: host.clone(), body, chunk: Bytes::new() })
     }
 }
 

@@ -1,13 +1,15 @@
 //! `App`: what an application is. An async function from [`Request`] to [`Response`], or a type of
 //! its own; middleware is an app around an app.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use pin_project_lite::pin_project;
 
 use crate::body::Body;
 use crate::error::{Error, Fault};
@@ -59,8 +61,8 @@ where
     F: Fn(Request) -> R + Send + Sync + 'static,
     R: Future<Output: IntoResponse> + Send,
 {
-    async fn call(&self, request: Request) -> Result<Response, Error> {
-        self(request).await.into_response()
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+        Answer { future: self(request) }
     }
 }
 
@@ -92,28 +94,86 @@ impl<B: Into<Body>, E: Into<Error>> IntoResponse for Result<http::Response<B>, E
     }
 }
 
-/// Calls `app`, and makes a response of whatever comes of it: what every server does with an app.
+/// Makes a response of whatever comes of an app's future: what every server does with an app.
 ///
-/// Errors and panics are logged, each by whose fault it is. No panic's text reaches the client.
+/// Errors and panics are logged, each by whose fault it is. No panic's text reaches the client. The
+/// error type is what servers ask for: there is never one.
 ///
 /// # Cancel safety
 ///
 /// Dropping it drops the app's future.
-pub async fn respond(app: &impl App, request: Request) -> Response {
-    let mut answer = pin!(async move { app.call(request).await });
-    let answer = std::future::poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
-            .unwrap_or_else(|payload| Poll::Ready(Err(JoinError::panicked(payload).into())))
-    });
-    answer.await.unwrap_or_else(|error| {
-        let status = error.status().as_u16();
-        match error.fault() {
-            Fault::Client => tracing::debug!(status, %error, "a request was refused"),
-            Fault::Application => tracing::error!(status, %error, "the application failed"),
-            Fault::Host => tracing::error!(status, %error, "the host failed"),
-        }
-        error.response()
-    })
+///
+/// ```
+/// use gateway_core::{App, Request, Response, respond};
+///
+/// async fn serve(app: impl App, request: Request) -> Response {
+///     let Ok(response) = respond(async { app.call(request).await }).await;
+///     response
+/// }
+/// ```
+pub fn respond<F, B>(answer: F) -> impl Future<Output = Result<http::Response<B>, Infallible>>
+where
+    F: Future<Output = Result<http::Response<B>, Error>>,
+    B: From<Body>,
+{
+    Respond { answer }
+}
+
+// Both of these are plain structs: an async block would move the request once more.
+
+pin_project! {
+    /// An app's function at work, to convert what it returns.
+    struct Answer<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future<Output: IntoResponse>> Future for Answer<F> {
+    type Output = Result<Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(IntoResponse::into_response)
+    }
+}
+
+pin_project! {
+    /// An app at work, to catch its panics and to make a response of its errors.
+    struct Respond<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F, B> Future for Respond<F>
+where
+    F: Future<Output = Result<http::Response<B>, Error>>,
+    B: From<Body>,
+{
+    type Output = Result<http::Response<B>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.project().answer;
+        let error = match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(response)),
+            Ok(Poll::Ready(Err(error))) => error,
+            Err(payload) => JoinError::panicked(payload).into(),
+        };
+        Poll::Ready(Ok(excuse(&error).map(B::from)))
+    }
+}
+
+/// Logs an app's error, and makes the response that says so.
+#[cold]
+fn excuse(error: &Error) -> Response {
+    let status = error.status().as_u16();
+    match error.fault() {
+        Fault::Client => tracing::debug!(status, %error, "a request was refused"),
+        Fault::Application => tracing::error!(status, %error, "the application failed"),
+        Fault::Host => tracing::error!(status, %error, "the host failed"),
+    }
+    error.response()
 }
 
 /// The largest request body, in bytes, that [`synchronous`] collects for a plain function.

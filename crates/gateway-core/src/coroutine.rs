@@ -12,9 +12,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
@@ -91,19 +92,21 @@ impl<F> fmt::Debug for Coroutine<F> {
 /// While it lives, the coroutine's trampoline is the current one.
 struct Entered<'a> {
     home: &'a mut Option<Arc<dyn Trampoline>>,
-    outer: Option<Scope>,
+    outer: ManuallyDrop<Option<Scope>>,
 }
 
 impl<'a> Entered<'a> {
+    #[inline]
     fn new(home: &'a mut Option<Arc<dyn Trampoline>>) -> Entered<'a> {
         let inner = home.take().map(|trampoline| Scope { trampoline, budget: YIELDS_PER_POLL });
         // A thread that is ending has no current trampoline any more: leaves then say so.
         let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
-        Entered { home, outer }
+        Entered { home, outer: ManuallyDrop::new(outer) }
     }
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
         let inner = CURRENT.try_with(|current| current.replace(outer)).unwrap_or(None);
@@ -112,37 +115,49 @@ impl Drop for Entered<'_> {
 }
 
 /// The current scope, taken out of its place while it is in use. Puts it back, on a panic too.
-struct Borrowed(Option<Scope>);
+///
+/// `ManuallyDrop` only spares the check whether there is something left to drop: there never is.
+struct Borrowed(ManuallyDrop<Option<Scope>>);
 
 impl Borrowed {
-    fn new() -> io::Result<Borrowed> {
-        match CURRENT.try_with(Cell::take) {
-            Ok(Some(scope)) => Ok(Borrowed(Some(scope))),
-            _ => Err(outside()),
-        }
+    #[inline]
+    fn new() -> Borrowed {
+        Borrowed(ManuallyDrop::new(CURRENT.try_with(Cell::take).unwrap_or(None)))
     }
 }
 
 impl Drop for Borrowed {
+    #[inline]
     fn drop(&mut self) {
-        let _ = CURRENT.try_with(|current| current.set(self.0.take()));
+        let scope = self.0.take();
+        let _ = CURRENT.try_with(|current| ManuallyDrop::new(current.replace(scope)));
     }
 }
 
 /// Yields to whoever is driving the coroutine that is being polled.
+#[inline]
 pub(crate) fn bounce(yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    let mut borrowed = Borrowed::new()?;
-    let Some(scope) = &mut borrowed.0 else { return Poll::Ready(Err(outside())) };
-    let starts = matches!(yielded, Yield::Job(_) | Yield::Task(_));
-    if scope.budget == 0 && !starts {
+    let mut borrowed = Borrowed::new();
+    let Some(scope) = borrowed.0.as_mut() else { return Poll::Ready(Err(outside())) };
+    if scope.budget == 0 {
         cx.waker().wake_by_ref();
         return Poll::Pending;
     }
     let answer = scope.trampoline.bounce(yielded, cx);
-    if answer.is_ready() {
-        scope.budget = scope.budget.saturating_sub(1);
-    }
+    scope.budget -= u32::from(answer.is_ready());
     answer
+}
+
+/// Yields a task or a job, which has to be answered at once, and takes no part in the budget.
+pub(crate) fn start(yielded: Yield<'_>) -> io::Result<()> {
+    let borrowed = Borrowed::new();
+    let scope = borrowed.0.as_ref().ok_or_else(outside)?;
+    match scope.trampoline.bounce(yielded, &mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => Err(io::Error::other(
+            "the host answered a task or a job with Pending: its trampoline must start it at once",
+        )),
+    }
 }
 
 /// The trampoline that drives the coroutine being polled, to wrap it or to hand it on.
@@ -151,10 +166,11 @@ pub(crate) fn bounce(yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Resul
 ///
 /// Outside any coroutine. The message names the remedy.
 pub fn trampoline() -> io::Result<Arc<dyn Trampoline>> {
-    let borrowed = Borrowed::new()?;
+    let borrowed = Borrowed::new();
     borrowed.0.as_ref().map(|scope| scope.trampoline.clone()).ok_or_else(outside)
 }
 
+#[cold]
 fn outside() -> io::Error {
     io::Error::other(
         "a sleep, socket, task or job of the gateway was used outside any trampoline, where no host \

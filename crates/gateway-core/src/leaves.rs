@@ -19,10 +19,10 @@ use std::future::Future;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::coroutine::{Coroutine, bounce, trampoline};
+use crate::coroutine::{self, Coroutine, bounce, trampoline};
 use crate::join::{self, JoinHandle};
 use crate::socket::{Attempt, Direction, Operation, Socket};
 use crate::yields::{Io, Job, Task, Timer, Yield};
@@ -186,13 +186,7 @@ where
 }
 
 fn start<T>(yielded: Yield<'_>, handle: JoinHandle<T>) -> JoinHandle<T> {
-    match bounce(yielded, &mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(())) => handle,
-        Poll::Ready(Err(error)) => JoinHandle::refused(error),
-        Poll::Pending => JoinHandle::refused(io::Error::other(
-            "the host answered a task or a job with Pending: its trampoline must start it at once",
-        )),
-    }
+    coroutine::start(yielded).map_or_else(JoinHandle::refused, |()| handle)
 }
 
 /// Attempts `operation` on `socket`, and waits for readiness where it would block. All sockets are

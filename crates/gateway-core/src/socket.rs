@@ -58,6 +58,7 @@ impl<'a> Operation<'a> {
 
     /// Which way the bytes go.
     #[must_use]
+    #[inline]
     pub fn direction(&self) -> Direction {
         self.direction
     }
@@ -68,6 +69,7 @@ impl<'a> Operation<'a> {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the next attempt in this direction would
     /// block: a host that caches readiness clears it then. Never anything else.
+    #[inline]
     pub fn attempt(&mut self, socket: impl AsFd) -> io::Result<()> {
         self.last = (self.run)(socket.as_fd());
         match self.last {
@@ -170,21 +172,28 @@ impl Socket {
     }
 
     /// The registered form, made the first time, and whether it is drained.
+    #[inline]
     pub(crate) fn registered<R: Reactor>(
         &mut self,
         reactor: &R,
         direction: Direction,
     ) -> io::Result<(&dyn Registered, &mut bool)> {
         if let State::Unregistered(_) = self.state {
-            if let State::Unregistered(fd) = std::mem::replace(&mut self.state, State::Closed) {
-                let registered = RegisteredWith::<R>(reactor.register(fd)?);
-                self.state = State::Registered(Box::new(registered));
-            }
+            self.register(reactor)?;
         }
         match &self.state {
             State::Registered(socket) => Ok((&**socket, &mut self.drained[direction as usize])),
             _ => Err(closed()),
         }
+    }
+
+    #[cold]
+    fn register<R: Reactor>(&mut self, reactor: &R) -> io::Result<()> {
+        if let State::Unregistered(fd) = std::mem::replace(&mut self.state, State::Closed) {
+            let registered = RegisteredWith::<R>(reactor.register(fd)?);
+            self.state = State::Registered(Box::new(registered));
+        }
+        Ok(())
     }
 
     /// The descriptor, to look at its addresses and options.
@@ -210,6 +219,7 @@ impl fmt::Debug for Socket {
     }
 }
 
+#[cold]
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the host refused to register this socket earlier")
 }

@@ -140,10 +140,10 @@ impl<A> Drop for InHand<A> {
 }
 
 /// Hands one request to the app.
-async fn answer<A: App>(
+fn answer<A: App>(
     requests: Arc<Requests<A>>,
     request: http::Request<Incoming>,
-) -> Result<http::Response<Sent<A>>, Infallible> {
+) -> impl Future<Output = Result<http::Response<Sent<A>>, Infallible>> {
     let in_hand = InHand::new(requests);
     let request = request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
@@ -152,14 +152,24 @@ async fn answer<A: App>(
             Body::new(body.map_err(unreadable))
         }
     });
-    let response = respond(&*in_hand.0.app, request).await;
-    Ok(response.map(|body| Sent { body, _in_hand: in_hand }))
+    respond(async move {
+        let response = in_hand.0.app.call(request).await?;
+        Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))
+    })
 }
 
 /// A response's body, which keeps its request in hand until it has been sent or given up.
 struct Sent<A> {
     body: Body,
-    _in_hand: InHand<A>,
+    #[expect(dead_code, reason = "what counts is when it is dropped")]
+    in_hand: Option<InHand<A>>,
+}
+
+/// The response that stands in for an app's that failed.
+impl<A> From<Body> for Sent<A> {
+    fn from(body: Body) -> Sent<A> {
+        Sent { body, in_hand: None }
+    }
 }
 
 impl<A: 'static> HttpBody for Sent<A> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gateway_net::{TcpListener, UnixListener};
@@ -35,14 +36,26 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The TCP address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// On a Unix socket, which has none.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Unix(..) => Err(io::Error::other("a Unix socket has no TCP address")),
+        }
+    }
+}
+
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => write!(f, "http://{address}"),
-                Err(error) => write!(f, "an unknown address ({error})"),
-            },
-            Listener::Unix(_, file) => write!(f, "unix:{}", file.0.display()),
+        match (self, self.local_addr()) {
+            (Listener::Unix(_, file), _) => write!(f, "unix:{}", file.0.display()),
+            (Listener::Tcp(_), Ok(address)) => write!(f, "http://{address}"),
+            (Listener::Tcp(_), Err(error)) => write!(f, "an unknown address ({error})"),
         }
     }
 }

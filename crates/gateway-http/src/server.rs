@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use gateway_core::{App, Host, sleep, spawn, timeout};
 
+use gateway_net::Stream;
+
 use crate::connection;
 use crate::connections::{Connections, Phase, SWEEP};
 use crate::listener::Listener;
@@ -128,15 +130,15 @@ async fn accept<A: App>(
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 // Refused only by a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                spawn(connection::serve(app.clone(), stream, connections.admit()))
+                stream.any()
             }),
-            Listener::Unix(listener, _) => listener
-                .accept()
-                .await
-                .map(|stream| spawn(connection::serve(app.clone(), stream, connections.admit()))),
+            Listener::Unix(listener, _) => listener.accept().await.map(Stream::any),
         };
         match accepted {
-            Ok(_) => resting = false,
+            Ok(stream) => {
+                resting = false;
+                spawn(connection::serve(app.clone(), stream, connections.admit()));
+            }
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) if concerns_the_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");

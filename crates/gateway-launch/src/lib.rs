@@ -29,7 +29,6 @@ use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
 
-use clap::Parser;
 use futures_channel::oneshot;
 use gateway_core::{App, Host};
 use gateway_http::{Bound, Server};
@@ -46,7 +45,7 @@ use signals::Signals;
 /// Success after a drain; 1 when it could not start, failed, or was forced to end; 2 for a bad
 /// command line. What is wrong is said in one sentence on standard error.
 pub fn main(app: impl App) -> ExitCode {
-    let options = Options::parse();
+    let options = Options::from_command_line();
     log(&options);
     match start(app, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
@@ -57,12 +56,6 @@ pub fn main(app: impl App) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// How it ended.
-enum Ended {
-    Drained,
-    Forced,
 }
 
 /// Logs go to standard error, coloured on a terminal alone. An application that has set up its own
@@ -76,58 +69,61 @@ fn log(options: &Options) {
 }
 
 fn start(app: impl App, options: &Options) -> io::Result<Ended> {
-    let signals = Signals::new()?;
     let server = Server::new(app).drain_deadline(Duration::from_secs(options.drain_seconds));
     let bound = server.bind(&options.bind)?;
-    let threads = options.threads();
-    let listening = format!("listening on {}, on {}", bound.listener(), options.host);
-    let failed = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot start {} with {threads} threads: {error}", options.host),
-        )
+    serve(options.host, options.threads(), bound)
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to drain, and did.
+    Drained,
+    /// It was told twice, and dropped what was left.
+    Forced,
+}
+
+/// Serves on a host that is chosen by its name, until a signal ends it. Says on standard output
+/// where it listens.
+///
+/// # Errors
+///
+/// When the host can't start, or the listening socket fails.
+pub fn serve(host: HostName, threads: usize, bound: Bound<impl App>) -> io::Result<Ended> {
+    let unstarted = |error: io::Error| {
+        let message = format!("cannot start {host} with {threads} threads: {error}");
+        io::Error::new(error.kind(), message)
     };
-    match options.host {
-        HostName::Tokio => {
-            run(gateway_tokio::Tokio::new(threads).map_err(failed)?, bound, signals, &listening)
+    let serving = until_signalled(host, bound, Signals::new()?);
+    match host {
+        HostName::Tokio => run(gateway_tokio::Tokio::new(threads).map_err(unstarted)?, serving),
+        HostName::Smol => run(gateway_smol::Smol::new(threads).map_err(unstarted)?, serving),
+        HostName::AsyncStd => {
+            run(gateway_async_std::AsyncStd::new(threads).map_err(unstarted)?, serving)
         }
-        HostName::Smol => {
-            run(gateway_smol::Smol::new(threads).map_err(failed)?, bound, signals, &listening)
+        HostName::Blocking => {
+            run(gateway_blocking::Blocking::new(threads).map_err(unstarted)?, serving)
         }
-        HostName::AsyncStd => run(
-            gateway_async_std::AsyncStd::new(threads).map_err(failed)?,
-            bound,
-            signals,
-            &listening,
-        ),
-        HostName::Blocking => run(
-            gateway_blocking::Blocking::new(threads).map_err(failed)?,
-            bound,
-            signals,
-            &listening,
-        ),
     }
 }
 
-fn run(
-    host: impl Host,
-    bound: Bound<impl App>,
-    signals: Signals,
-    listening: &str,
-) -> io::Result<Ended> {
+fn run<F: Future>(host: impl Host, future: F) -> F::Output {
     // Not dropped: the process ends next, and a job that blocks must not hold it up.
-    let host = ManuallyDrop::new(host);
-    host.run(serve(bound, signals, listening))
+    ManuallyDrop::new(host).run(future)
 }
 
 /// Serves until the first signal, then drains until the second.
-async fn serve(bound: Bound<impl App>, mut signals: Signals, listening: &str) -> io::Result<Ended> {
-    writeln!(io::stdout(), "{listening} (Ctrl-C drains)")?;
+async fn until_signalled(
+    host: HostName,
+    bound: Bound<impl App>,
+    mut signals: Signals,
+) -> io::Result<Ended> {
+    writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener())?;
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
     let mut signalled = pin!(async move {
         signals.next().await?;
-        tracing::info!("draining; a second signal drops what is left");
+        tracing::info!(%host, "draining; a second signal drops what is left");
         let _ = drain.send(());
         signals.next().await
     });

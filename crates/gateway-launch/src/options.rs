@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
 /// Serves this application over HTTP.
 #[derive(Debug, Parser)]
-#[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"), about, long_about = None)]
+#[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"))]
 pub(crate) struct Options {
     /// What runs the application
     #[arg(long, env = "GATEWAY_HOST", value_enum, default_value_t = HostName::Tokio)]
@@ -32,6 +33,16 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Reads the command line of the application, under its own name. Ends the process for `--help`,
+    /// `--version`, and a bad command line.
+    pub(crate) fn from_command_line() -> Options {
+        let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let name = path.file_name().map_or_else(|| "gateway".into(), |name| name.to_string_lossy());
+        let command = Options::command().name(name.into_owned());
+        let matches = command.get_matches();
+        Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     pub(crate) fn threads(&self) -> usize {
         let processors = || std::thread::available_parallelism().ok();
         self.threads.or_else(processors).map_or(1, NonZeroUsize::get)

@@ -32,4 +32,4 @@ mod stream;
 
 pub use families::Portable;
 pub use listener::{TcpListener, UnixListener};
-pub use stream::{Family, Stream, Tcp, TcpStream, Unix, UnixStream};
+pub use stream::{Any, Family, Stream, Tcp, TcpStream, Unix, UnixStream};

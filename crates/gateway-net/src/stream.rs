@@ -32,8 +32,13 @@ pub enum Tcp {}
 #[derive(Debug)]
 pub enum Unix {}
 
+/// The family of a stream that may be either: see [`Stream::any`].
+#[derive(Debug)]
+pub enum Any {}
+
 impl Family for Tcp {}
 impl Family for Unix {}
+impl Family for Any {}
 
 /// A TCP connection.
 pub type TcpStream = Stream<Tcp>;
@@ -58,6 +63,12 @@ impl<F: Family> Stream<F> {
     /// Takes a connected descriptor that is in non-blocking mode already.
     pub(crate) fn new(fd: OwnedFd) -> Stream<F> {
         Stream { socket: Socket::new(fd), family: PhantomData }
+    }
+
+    /// The same stream without its family, for code that serves both with one instance.
+    #[must_use]
+    pub fn any(self) -> Stream<Any> {
+        Stream { socket: self.socket, family: PhantomData }
     }
 
     /// Closes the sending side: the peer reads to the end, and may go on sending.
