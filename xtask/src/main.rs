@@ -1,2 +1,88 @@
-//! x
-fn main() {}
+//! The project's own command line: `cargo xtask ci | demo | bench`.
+//!
+//! It depends on the standard library alone, so that it builds in a moment and nothing has to be
+//! installed before it. Each command is a module; `ci` is a list of sections, and each section can
+//! run alone.
+
+#![forbid(unsafe_code)]
+
+mod arrows;
+mod bench;
+mod ci;
+mod command;
+mod demo;
+mod lines;
+mod tree;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own command line.
+
+  cargo xtask ci                  runs every check, in order, up to the first failure
+  cargo xtask ci NAME...          runs these checks alone
+  cargo xtask ci --list           lists the checks
+
+  cargo xtask demo [PORT]         one application on all four hosts, from this port on
+
+  cargo xtask bench [--requests N] [--rounds N] [HOST...]
+                                  measures the hosts against raw hyper: instructions, system
+                                  calls and CPU time per request (see bench/README.md)
+
+  cargo xtask --help              prints this
+";
+
+/// Why a command ended without success.
+#[derive(Debug)]
+enum Failure {
+    /// The command line can't be understood: exit status 2.
+    Usage(String),
+    /// What was asked for has failed: exit status 1.
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let (message, status) = match dispatch(&words) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::Failed(message)) => (message, 1),
+    };
+    eprintln!("error: {message}");
+    ExitCode::from(status)
+}
+
+fn dispatch(words: &[String]) -> Result<(), Failure> {
+    env::set_current_dir(root()).map_err(|error| {
+        Failure::Failed(format!("cannot enter the workspace at {}: {error}", root().display()))
+    })?;
+    let Some((command, rest)) = words.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    if rest.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match command.as_str() {
+        "ci" => ci::run(rest),
+        "demo" => demo::run(rest),
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(Failure::Usage(format!(
+            "there is no command `{command}`; `cargo xtask --help` lists them"
+        ))),
+    }
+}
+
+/// The workspace's folder. `cargo run` names the package's folder, which is one below.
+fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

@@ -44,13 +44,15 @@ use gateway_core::{Coroutine, Direction, Host, Reactor, Trampoline, Yield};
 pub struct AsyncStd(());
 
 impl AsyncStd {
-    /// Starts so many threads, if nobody has started the executor yet.
+    /// Starts so many threads, at least one, if nobody has started the executor yet and the
+    /// environment variable `ASYNC_STD_THREAD_COUNT` does not say otherwise.
     ///
     /// # Errors
     ///
     /// None at present.
     pub fn new(threads: usize) -> io::Result<AsyncStd> {
-        init_with_config(GlobalExecutorConfig::default().with_min_threads(threads));
+        let config = GlobalExecutorConfig::default().with_env_var("ASYNC_STD_THREAD_COUNT");
+        init_with_config(config.with_min_threads(threads.max(1)));
         Ok(AsyncStd(()))
     }
 }

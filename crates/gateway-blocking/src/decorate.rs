@@ -69,8 +69,15 @@ impl Read for Reader {
         while self.chunk.is_empty() {
             match self.host.run(self.body.frame()) {
                 Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return Err(io::Error::other(error)),
-                None => return Ok(0),
+                // A body is not asked again after its end, but a reader may be.
+                Some(Err(error)) => {
+                    self.body = Body::empty();
+                    return Err(io::Error::other(error));
+                }
+                None => {
+                    self.body = Body::empty();
+                    return Ok(0);
+                }
             }
         }
         let given = self.chunk.len().min(buf.len());

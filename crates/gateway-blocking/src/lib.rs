@@ -17,6 +17,7 @@
 //! | `reactor.rs` | one thread that waits for all sockets and timers |
 //! | `pool.rs` | threads that run tasks and jobs |
 //! | `threads.rs` | all of them, and who ends them |
+//! | `register.rs` | the one line of unsafe code |
 //! | `decorate.rs` | an app as a plain synchronous function, for servers that are synchronous already |
 
 mod decorate;
@@ -42,13 +43,13 @@ use threads::{Owner, Threads};
 pub struct Blocking(Owner);
 
 impl Blocking {
-    /// Starts so many threads for coroutines, and one that waits.
+    /// Starts so many threads for coroutines, at least one, and one that waits.
     ///
     /// # Errors
     ///
     /// When the system gives no threads or descriptors.
     pub fn new(threads: usize) -> io::Result<Blocking> {
-        Owner::start(threads).map(Blocking)
+        Owner::start(threads.max(1)).map(Blocking)
     }
 }
 

@@ -12,9 +12,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -111,13 +112,13 @@ impl Pool {
         // Without the lock: what is dropped may wake others, or spawn its clean-up.
         drop(queue);
         for cell in tasks {
+            // Where it is being polled, whoever does that drops it afterwards.
             let task = match cell.task.try_lock() {
                 Ok(mut task) => task.take(),
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-                // It is being polled: whoever does that drops it afterwards.
-                Err(TryLockError::WouldBlock) => None,
+                Err(_) => None,
             };
-            drop(task);
+            // One that panics when it is dropped must not keep the others.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         }
     }
 
@@ -187,33 +188,45 @@ impl Pool {
 
 impl TaskCell {
     fn run(cell: Arc<TaskCell>) {
-        cell.progress.store(RUNNING, Ordering::Release);
+        // Acquires what whoever woke it has written; `wake` releases it.
+        cell.progress.swap(RUNNING, Ordering::AcqRel);
         let waker = Waker::from(cell.clone());
-        let mut task = cell.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = cell.lock();
         let ended = match task.as_mut() {
             Some(task) => Pin::new(task).poll(&mut Context::from_waker(&waker)),
             None => Poll::Ready(()),
         };
-        if ended.is_ready() || cell.pool.lock().stopped {
-            let task = task.take();
-            return drop(task);
-        }
         drop(task);
-        let (was, again) = (RUNNING, WAITING);
-        if cell.progress.compare_exchange(was, again, Ordering::AcqRel, Ordering::Acquire).is_err()
-        {
-            cell.progress.store(QUEUED, Ordering::Release);
+        // After the lock has been released: stopping has either dropped the task, or is seen here.
+        if ended.is_ready() || cell.pool.lock().stopped {
+            return cell.drop_task();
+        }
+        let waits =
+            cell.progress.compare_exchange(RUNNING, WAITING, Ordering::AcqRel, Ordering::Acquire);
+        if waits.is_err() {
+            cell.progress.swap(QUEUED, Ordering::AcqRel);
             cell.pool.clone().queue(Work::Task(cell));
         }
+    }
+
+    /// Drops the task without the lock: that may wake others, or spawn its clean-up.
+    fn drop_task(&self) {
+        let task = self.lock().take();
+        drop(task);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Task>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wake for TaskCell {
     fn wake(self: Arc<TaskCell>) {
+        // Always a write, so that the poll to come sees what the waker has written before.
         let wake = |progress| match progress {
             WAITING => Some(QUEUED),
             RUNNING => Some(AGAIN),
-            _ => None,
+            same => Some(same),
         };
         let before = self.progress.fetch_update(Ordering::AcqRel, Ordering::Acquire, wake);
         if before == Ok(WAITING) {

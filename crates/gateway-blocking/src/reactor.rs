@@ -14,6 +14,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -28,6 +29,7 @@ use crate::register;
 /// All sockets and timers of a host.
 pub(crate) struct Sockets {
     poller: Poller,
+    stopped: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -37,13 +39,13 @@ struct State {
     /// By deadline; the number tells timers with the same deadline apart.
     timers: BTreeMap<(Instant, u64), Waker>,
     timers_made: u64,
-    stopped: bool,
 }
 
 impl Sockets {
     /// Starts the thread that waits.
     pub(crate) fn start() -> io::Result<Arc<Sockets>> {
-        let sockets = Arc::new(Sockets { poller: Poller::new()?, state: Mutex::default() });
+        let (stopped, state) = (AtomicBool::new(false), Mutex::default());
+        let sockets = Arc::new(Sockets { poller: Poller::new()?, stopped, state });
         let waiting = sockets.clone();
         thread::Builder::new().name("gateway-reactor".into()).spawn(move || waiting.wait())?;
         Ok(sockets)
@@ -51,7 +53,7 @@ impl Sockets {
 
     /// Ends the thread. Whoever waits still is woken, to hear that nobody waits for it any more.
     pub(crate) fn stop(&self) {
-        self.lock().stopped = true;
+        self.stopped.store(true, Ordering::SeqCst);
         let _ = self.poller.notify();
     }
 
@@ -76,12 +78,10 @@ impl Sockets {
         let mut events = Events::new();
         let mut wakers = Vec::new();
         loop {
-            let state = self.lock();
-            if state.stopped {
+            if self.stopped.load(Ordering::SeqCst) {
                 break;
             }
-            let first = state.timers.first_key_value().map(|((at, _), _)| *at);
-            drop(state);
+            let first = self.lock().timers.first_key_value().map(|((at, _), _)| *at);
             let timeout = first.map(|at| at.saturating_duration_since(Instant::now()));
             events.clear();
             // An error here is a signal that interrupted the wait, or a bug: nobody has closed it.
@@ -146,9 +146,6 @@ impl Source {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.sockets.lock().stopped {
-            return Poll::Ready(Err(io::Error::other("the blocking host has been dropped")));
-        }
         let mut directions = self.lock();
         let wait = &mut directions[direction as usize];
         let known = match wait {
@@ -166,6 +163,10 @@ impl Source {
         // Without the lock: a waker that is dropped may take its task along.
         drop(before);
         stated?;
+        // After waiting has begun: stopping has either seen it, or is seen here.
+        if self.sockets.stopped.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(io::Error::other("the blocking host has been dropped")));
+        }
         Poll::Pending
     }
 
@@ -240,6 +241,8 @@ impl Future for Alarm {
         drop(state);
         // Without the lock: a waker that is dropped may take its task along.
         drop(before);
+        // After it is known: stopping has either woken it, or is seen here.
+        assert!(!sockets.stopped.load(Ordering::SeqCst), "the blocking host has been dropped");
         if is_first {
             // The thread waits for a later one: it has to look again.
             let _ = sockets.poller.notify();

@@ -1,4 +1,4 @@
-//! Adding a descriptor to the poller: the one place with unsafe code.
+//! Adding a descriptor to the poller: this crate's one place with unsafe code.
 
 use std::io;
 use std::os::fd::AsRawFd;

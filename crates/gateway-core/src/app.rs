@@ -12,7 +12,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use crate::body::Body;
-use crate::error::{Error, Fault};
+use crate::error::Error;
 use crate::join::JoinError;
 use crate::leaves::unblock;
 
@@ -164,15 +164,9 @@ where
     }
 }
 
-/// Logs an app's error, and makes the response that says so.
 #[cold]
 fn excuse(error: &Error) -> Response {
-    let status = error.status().as_u16();
-    match error.fault() {
-        Fault::Client => tracing::debug!(status, %error, "a request was refused"),
-        Fault::Application => tracing::error!(status, %error, "the application failed"),
-        Fault::Host => tracing::error!(status, %error, "the host failed"),
-    }
+    error.log();
     error.response()
 }
 

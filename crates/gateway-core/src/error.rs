@@ -28,7 +28,7 @@ pub enum Fault {
 /// An application's error: whose fault, the status that it becomes, and the cause.
 ///
 /// Every [`std::error::Error`] converts into one with `?`: the application's fault, 500. A cause
-/// that is itself such an error, also deep inside, keeps its fault and its status, so that a
+/// that is itself such an error, also deep inside, keeps its fault and its status (the outermost one's), so that a
 /// malformed body that surfaces through several layers is still the client's 400.
 ///
 /// Like `anyhow::Error` it is not a [`std::error::Error`] itself, but converts into a boxed one.
@@ -63,6 +63,16 @@ impl Error {
         self.0.status
     }
 
+    /// Logs it, for servers: the client's faults for those who look closely, all others as errors.
+    pub fn log(&self) {
+        let (status, error) = (self.status().as_u16(), self);
+        match self.fault() {
+            Fault::Client => tracing::debug!(status, %error, "a request failed by the client"),
+            Fault::Application => tracing::error!(status, %error, "the application failed"),
+            Fault::Host => tracing::error!(status, %error, "the host failed"),
+        }
+    }
+
     /// The response that says so. A client reads what it did wrong, and never the application's
     /// inner workings.
     #[must_use]
@@ -87,6 +97,7 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
         while let Some(error) = next {
             if let Some(cause) = error.downcast_ref::<Cause>() {
                 (fault, status) = (cause.fault, cause.status);
+                break;
             }
             // An `io::Error` shows the source of what it wraps, and hides the wrapped error itself.
             let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

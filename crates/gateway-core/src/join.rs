@@ -50,12 +50,18 @@ struct Promise<T>(Arc<Shared<T>>);
 impl<T> Promise<T> {
     fn keep(&self, result: Result<T, JoinError>) {
         let mut state = self.0.lock();
-        state.runner = None;
-        if let Slot::Empty = state.result {
-            state.result = Slot::Kept(result);
-        }
+        let runner = state.runner.take();
+        let unwanted = match state.result {
+            Slot::Empty => {
+                state.result = Slot::Kept(result);
+                None
+            }
+            Slot::Kept(_) | Slot::Taken => Some(result),
+        };
         let joiner = state.joiner.take();
+        // Without the lock: what is dropped, or woken, may do anything.
         drop(state);
+        drop((runner, unwanted));
         if let Some(joiner) = joiner {
             joiner.wake();
         }
@@ -96,7 +102,8 @@ pub(crate) fn job<T: Send + 'static>(
             promise.keep(result);
         }
     };
-    (Box::new(run), handle)
+    // Once more, for what is dropped here rather than run: what the work holds, or its result.
+    (Box::new(|| drop(catch_unwind(AssertUnwindSafe(run)))), handle)
 }
 
 pin_project! {
@@ -141,7 +148,8 @@ impl<F: Future> Future for Run<F> {
             result = Err(JoinError::panicked(payload));
         }
         *this.registered = None;
-        this.promise.keep(result);
+        // Nobody may want the result, and dropping it may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| this.promise.keep(result)));
         Poll::Ready(())
     }
 }
@@ -202,13 +210,27 @@ impl<T> Future for JoinHandle<T> {
                     Slot::Kept(result) => Poll::Ready(result),
                     Slot::Empty => {
                         state.result = Slot::Empty;
-                        state.joiner = Some(cx.waker().clone());
+                        let before = state.joiner.replace(cx.waker().clone());
+                        drop(state);
+                        drop(before);
                         Poll::Pending
                     }
                     Slot::Taken => panic!("a join handle is not polled after its end"),
                 }
             }
         }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        let HandleState::Started(shared) = &self.state else { return };
+        let mut state = shared.lock();
+        let result = std::mem::replace(&mut state.result, Slot::Taken);
+        let joiner = state.joiner.take();
+        // Without the lock: what is dropped may do anything.
+        drop(state);
+        drop((result, joiner));
     }
 }
 
@@ -232,7 +254,9 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
+    /// Makes an error of what [`catch_unwind`] caught.
+    #[must_use]
+    pub fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
         let message = match payload.downcast::<String>() {
             Ok(message) => *message,
             Err(payload) => match payload.downcast_ref::<&str>() {

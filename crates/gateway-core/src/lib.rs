@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`Yield`] | everything a coroutine may wait for that needs its host: a closed set | `yields.rs` |
 //! | [`Trampoline`] | answers a yield: one method, one `match` | `trampoline.rs` |
-//! | [`Host`] | owns threads and trampolines, and runs a coroutine to its end | `trampoline.rs` |
+//! | [`Host`] | owns what coroutines run on, and runs one to its end | `trampoline.rs` |
 //! | [`Coroutine`] | a future together with the trampoline that drives it | `coroutine.rs` |
 //! | [`sleep`], [`timeout`], [`spawn`], [`unblock`], [`poll_io`] | the only functions that ever yield | `leaves.rs` |
 //! | [`Socket`], [`Reactor`] | a socket, and how its host waits for it | `socket.rs` |

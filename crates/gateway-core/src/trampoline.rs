@@ -1,4 +1,4 @@
-//! `Trampoline` and `Host`: the two traits that a runtime implements.
+//! `Trampoline` and `Host`: what answers yields, and what coroutines run on.
 
 use std::future::Future;
 use std::io;

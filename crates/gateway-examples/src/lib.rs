@@ -114,7 +114,7 @@ pub fn bind_ring(names: &[&str], port: u16) -> io::Result<Vec<gateway_http::Boun
     let mut listeners = Vec::new();
     let mut peers = Vec::new();
     for (n, name) in names.iter().enumerate() {
-        let port = if port == 0 { 0 } else { port + n as u16 };
+        let port = if port == 0 { 0 } else { usize::from(port) + n };
         let listener = gateway_http::Listener::bind(&format!("127.0.0.1:{port}"))?;
         let address = listener.local_addr().map(|address| address.to_string())?;
         peers.push(Peer { name: (*name).to_owned(), address });

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use gateway_core::{App, Body, Error, respond, spawn};
+use gateway_core::{App, Body, Error, JoinError, respond, spawn};
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -16,7 +17,7 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
-use crate::connections::{Connection, Marker, Phase};
+use crate::connections::{Connection, Phase, Slot};
 use crate::preface::{Protocol, Rewound};
 
 /// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
@@ -54,7 +55,7 @@ where
     A: App,
     S: Read + Write + Unpin + Send + 'static,
 {
-    let requests = Arc::new(Requests { app, marker: connection.marker() });
+    let requests = Arc::new(Requests { app, slot: connection.slot() });
     let service = service_fn(move |request| answer(requests.clone(), request));
     let served = http1::Builder::new()
         .header_read_timeout(None)
@@ -73,7 +74,7 @@ where
     A: App,
     S: Read + Write + Unpin + Send + 'static,
 {
-    let requests = Arc::new(Requests { app, marker: connection.marker() });
+    let requests = Arc::new(Requests { app, slot: connection.slot() });
     let service = service_fn(move |request| answer(requests.clone(), request));
     let served = http2::Builder::new(Tasks)
         .max_header_list_size(HEAD_BYTES as u32)
@@ -120,7 +121,7 @@ where
 /// What the requests of a connection share.
 struct Requests<A> {
     app: Arc<A>,
-    marker: Marker,
+    slot: Arc<Slot>,
 }
 
 /// A request in hand. Dropping it is its end.
@@ -128,14 +129,14 @@ struct InHand<A>(Arc<Requests<A>>);
 
 impl<A> InHand<A> {
     fn new(requests: Arc<Requests<A>>) -> InHand<A> {
-        requests.marker.begin();
+        requests.slot.begin();
         InHand(requests)
     }
 }
 
 impl<A> Drop for InHand<A> {
     fn drop(&mut self) {
-        self.0.marker.end();
+        self.0.slot.end();
     }
 }
 
@@ -172,6 +173,13 @@ impl<A> From<Body> for Sent<A> {
     }
 }
 
+/// The head has been sent: cutting the body off is all that is left to do, and to say so here.
+#[cold]
+fn logged(error: Error) -> Error {
+    error.log();
+    error
+}
+
 impl<A: 'static> HttpBody for Sent<A> {
     type Data = Bytes;
     type Error = Error;
@@ -180,7 +188,15 @@ impl<A: 'static> HttpBody for Sent<A> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let body = &mut self.body;
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+            Ok(Poll::Ready(Some(Err(error)))) => Poll::Ready(Some(Err(logged(error)))),
+            Ok(frame) => frame,
+            Err(payload) => {
+                self.body = Body::empty();
+                Poll::Ready(Some(Err(logged(JoinError::panicked(payload).into()))))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

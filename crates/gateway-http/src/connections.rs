@@ -11,7 +11,7 @@
 //! | `Close` | the drain deadline, or the next sweep finds it idle still | drops everything at once |
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -60,63 +60,53 @@ struct Shared {
 
 #[derive(Default)]
 struct Open {
-    slots: Slab<Arc<Slot>>,
+    slots: Slab<Weak<Slot>>,
     /// Whoever waits for the last one to go.
     waiting: Option<Waker>,
-}
-
-#[derive(Default)]
-struct Slot {
-    phase: AtomicU8,
-    busy: AtomicUsize,
-    idle_since: AtomicU64,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Slot {
-    fn tell(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        let waker = lock(&self.waker).clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 impl Connections {
     /// Admits a connection, idle at first.
     pub(crate) fn admit(&self) -> Connection {
-        let slot = Arc::new(Slot::default());
-        slot.idle_since.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed);
-        let key = lock(&self.shared.open).slots.insert(slot.clone());
-        // After the insertion: whoever tells everyone has either seen this one or told `phase`.
+        let mut open = lock(&self.shared.open);
+        let entry = open.slots.vacant_entry();
+        let slot = Arc::new(Slot {
+            shared: self.shared.clone(),
+            key: entry.key(),
+            phase: AtomicU8::new(Phase::Serve as u8),
+            busy: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(self.shared.now.load(Ordering::Relaxed)),
+            waker: Mutex::new(None),
+        });
+        entry.insert(Arc::downgrade(&slot));
+        drop(open);
+        // After the insertion: whoever tells everyone has either seen this one, or is seen here.
         slot.phase.fetch_max(self.shared.phase.load(Ordering::Acquire), Ordering::AcqRel);
-        Connection { shared: self.shared.clone(), slot, key, registered: None }
+        Connection { slot, registered: None }
     }
 
     /// Tells connections that have been idle for too long to go. To be called once per [`SWEEP`].
     pub(crate) fn sweep(&self) {
         let now = self.shared.now.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = IDLE_DEADLINE.as_secs() / SWEEP.as_secs();
-        let late = |slot: &Slot| {
-            let idle = slot.busy.load(Ordering::Acquire) == 0;
-            idle && now.saturating_sub(slot.idle_since.load(Ordering::Relaxed)) > deadline
-        };
-        for slot in self.slots(late) {
-            let told = Phase::of(slot.phase.load(Ordering::Acquire));
-            slot.tell(if told == Phase::Serve { Phase::Drain } else { Phase::Close });
+        for slot in self.slots() {
+            let since = slot.idle_since.load(Ordering::Relaxed);
+            if slot.busy.load(Ordering::Acquire) == 0 && now.saturating_sub(since) > deadline {
+                let told = Phase::of(slot.phase.load(Ordering::Acquire));
+                slot.tell(if told == Phase::Serve { Phase::Drain } else { Phase::Close });
+            }
         }
     }
 
     /// Tells every connection, also those still to come.
     pub(crate) fn tell(&self, phase: Phase) {
         self.shared.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        for slot in self.slots(|_| true) {
+        for slot in self.slots() {
             slot.tell(phase);
         }
     }
 
-    /// Ready when there are none left.
+    /// Ready when there are none left, nor any of their requests.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut open = lock(&self.shared.open);
         if open.slots.is_empty() {
@@ -131,10 +121,9 @@ impl Connections {
         lock(&self.shared.open).slots.len()
     }
 
-    /// Some of them. Wakers are woken without the lock that the connections take when they go.
-    fn slots(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<Arc<Slot>> {
-        let open = lock(&self.shared.open);
-        open.slots.iter().map(|(_, slot)| slot).filter(|slot| wanted(slot)).cloned().collect()
+    /// All of them, for use without the lock: they take it themselves when they go.
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        lock(&self.shared.open).slots.iter().filter_map(|(_, slot)| slot.upgrade()).collect()
     }
 }
 
@@ -144,32 +133,39 @@ impl Drop for Connections {
     }
 }
 
-/// One connection's own end.
-pub(crate) struct Connection {
+/// What the server knows of one connection. It is gone when the connection and all its requests
+/// have let go of it.
+pub(crate) struct Slot {
     shared: Arc<Shared>,
-    slot: Arc<Slot>,
     key: usize,
-    /// The waker that the server wakes, kept here too to compare without the lock.
-    registered: Option<Waker>,
+    phase: AtomicU8,
+    busy: AtomicUsize,
+    idle_since: AtomicU64,
+    waker: Mutex<Option<Waker>>,
 }
 
-impl Connection {
-    /// What to do now. A change wakes `cx`'s waker.
-    pub(crate) fn phase(&mut self, cx: &mut Context<'_>) -> Phase {
-        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
-            *lock(&self.slot.waker) = Some(cx.waker().clone());
+impl Slot {
+    /// One more request is in its hands.
+    pub(crate) fn begin(&self) {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One request less.
+    pub(crate) fn end(&self) {
+        self.idle_since.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn tell(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        let waker = lock(&self.waker).clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
-        Phase::of(self.slot.phase.load(Ordering::Acquire))
-    }
-
-    /// What marks its requests.
-    pub(crate) fn marker(&self) -> Marker {
-        Marker { shared: self.shared.clone(), slot: self.slot.clone() }
     }
 }
 
-impl Drop for Connection {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = lock(&self.shared.open);
         open.slots.remove(self.key);
@@ -181,20 +177,27 @@ impl Drop for Connection {
     }
 }
 
-/// Marks a connection's requests, so that it counts as busy.
-pub(crate) struct Marker {
-    shared: Arc<Shared>,
+/// One connection's own end.
+pub(crate) struct Connection {
     slot: Arc<Slot>,
+    /// The waker that the server wakes, kept here too to compare without the lock.
+    registered: Option<Waker>,
 }
 
-impl Marker {
-    pub(crate) fn begin(&self) {
-        self.slot.busy.fetch_add(1, Ordering::AcqRel);
+impl Connection {
+    /// What to do now. A change wakes `cx`'s waker.
+    pub(crate) fn phase(&mut self, cx: &mut Context<'_>) -> Phase {
+        if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.registered = Some(cx.waker().clone());
+            let before = lock(&self.slot.waker).replace(cx.waker().clone());
+            drop(before);
+        }
+        Phase::of(self.slot.phase.load(Ordering::Acquire))
     }
 
-    pub(crate) fn end(&self) {
-        self.slot.idle_since.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.slot.busy.fetch_sub(1, Ordering::AcqRel);
+    /// What its requests hold on to.
+    pub(crate) fn slot(&self) -> Arc<Slot> {
+        self.slot.clone()
     }
 }
 

@@ -12,8 +12,9 @@ use gateway_net::{TcpListener, UnixListener};
 pub enum Listener {
     /// On a TCP port.
     Tcp(TcpListener),
-    /// On a path of the file system, which is removed when the listener is dropped.
-    Unix(UnixListener, SocketFile),
+    /// On a path of the file system. The file is removed first when the listener is dropped, before
+    /// the socket is closed, so that a successor's file is not mistaken for it.
+    Unix(SocketFile, UnixListener),
 }
 
 impl Listener {
@@ -53,7 +54,7 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.local_addr()) {
-            (Listener::Unix(_, file), _) => write!(f, "unix:{}", file.0.display()),
+            (Listener::Unix(file, _), _) => write!(f, "unix:{}", file.0.display()),
             (Listener::Tcp(_), Ok(address)) => write!(f, "http://{address}"),
             (Listener::Tcp(_), Err(error)) => write!(f, "an unknown address ({error})"),
         }
@@ -78,15 +79,15 @@ fn bind_unix(path: PathBuf) -> io::Result<Listener> {
         }
         bound => bound,
     };
-    bound.map(|listener| Listener::Unix(listener, SocketFile(path)))
+    bound.map(|listener| Listener::Unix(SocketFile(path), listener))
 }
 
 /// A socket file, and nobody listens on it.
 fn is_left_behind(path: &PathBuf) -> bool {
     use std::os::unix::{fs::FileTypeExt, net::UnixStream};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let answer = UnixStream::connect(path);
-    is_socket && answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixStream::connect(path).is_err_and(refused)
 }
 
 /// What to do about it, where that is known.

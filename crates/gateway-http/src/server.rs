@@ -132,7 +132,7 @@ async fn accept<A: App>(
                 let _ = stream.set_nodelay(true);
                 stream.any()
             }),
-            Listener::Unix(listener, _) => listener.accept().await.map(Stream::any),
+            Listener::Unix(_, listener) => listener.accept().await.map(Stream::any),
         };
         match accepted {
             Ok(stream) => {

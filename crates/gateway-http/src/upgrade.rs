@@ -24,7 +24,7 @@ pub type Upgraded = Portable<hyper::upgrade::Upgraded>;
 ///         // Speak the new protocol over `upgraded`.
 ///         # drop(upgraded);
 ///     });
-///     let head = Response::builder().status(101);
+///     let head = http::Response::builder().status(101);
 ///     head.header("connection", "upgrade").header("upgrade", "echo").body(Body::empty()).unwrap()
 /// }
 /// # fn is_app(_: impl gateway_core::App) {}

@@ -86,6 +86,9 @@ pub enum Ended {
 /// Serves on a host that is chosen by its name, until a signal ends it. Says on standard output
 /// where it listens.
 ///
+/// It is meant to be the last thing that a process does: the host is not dropped, so that a job that
+/// blocks holds nothing up, and signals go on being caught.
+///
 /// # Errors
 ///
 /// When the host can't start, or the listening socket fails.
@@ -118,7 +121,8 @@ async fn until_signalled(
     bound: Bound<impl App>,
     mut signals: Signals,
 ) -> io::Result<Ended> {
-    writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener())?;
+    // Standard output may be closed: that is no reason not to serve.
+    let _ = writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener());
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
     let mut signalled = pin!(async move {

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     pub(crate) host: HostName,
 
     /// Where to listen: HOST:PORT, or unix:PATH (port 0 takes any that is free)
-    #[arg(long, env = "GATEWAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "GATEWAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) bind: String,
 
     /// How many threads run coroutines [default: one per processor]

@@ -1,4 +1,4 @@
-//! Filling hyper's read cursor: the one place with unsafe code.
+//! Filling hyper's read cursor: this crate's one place with unsafe code.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -53,9 +53,10 @@ macro_rules! write_methods {
     };
 }
 
-/// Both families for a type; `$inner` finds hyper's implementation.
+/// Both families for a type; `$inner` finds hyper's implementation, and `$vectored` asks it whether
+/// several buffers at once are worth it.
 macro_rules! families {
-    ($type:ty, $param:ident: [$($read:tt)*], [$($write:tt)*], $inner:expr) => {
+    ($type:ty, $param:ident: [$($read:tt)*], [$($write:tt)*], $inner:expr, $vectored:expr) => {
         impl<$param: $($read)*> futures_io::AsyncRead for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
@@ -86,7 +87,7 @@ macro_rules! families {
             write_methods!($inner, poll_shutdown);
 
             fn is_write_vectored(&self) -> bool {
-                true
+                $vectored(self)
             }
         }
     };
@@ -96,5 +97,7 @@ fn wrapped<T: Unpin>(portable: Pin<&mut Portable<T>>) -> Pin<&mut T> {
     Pin::new(&mut portable.get_mut().0)
 }
 
-families!(Stream<F>, F: [Family], [Family], std::convert::identity);
-families!(Portable<T>, T: [Read + Unpin], [Write + Unpin], wrapped);
+families!(Stream<F>, F: [Family], [Family], std::convert::identity, Write::is_write_vectored);
+families!(Portable<T>, T: [Read + Unpin], [Write + Unpin], wrapped, |portable: &Self| {
+    portable.0.is_write_vectored()
+});

@@ -57,7 +57,7 @@ impl TcpListener {
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         poll_io(&mut self.socket, Direction::Read, cx, |fd| {
             let (fd, peer) = acceptfrom_with(fd, ACCEPTED)?;
-            let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?.try_into()?;
+            let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
             Ok(((TcpStream::new(fd), peer), false))
         })
     }

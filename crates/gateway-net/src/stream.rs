@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use gateway_core::{Direction, Socket, poll_io, unblock};
+use gateway_core::{Direction, Socket, poll_io, sleep, unblock};
 use hyper::rt::ReadBufCursor;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
@@ -20,6 +21,9 @@ use crate::cursor;
 
 /// How many buffers go into one system call: what Linux takes at most (`IOV_MAX`).
 const BUFFERS_PER_WRITE: usize = 1024;
+
+/// How soon a Unix socket is tried again whose listener has no room in its queue.
+const UNIX_RETRY: Duration = Duration::from_millis(5);
 
 /// Which kind of addresses a [`Stream`] has.
 pub trait Family: Send + Sync + Unpin + 'static {}
@@ -227,7 +231,14 @@ impl Stream<Unix> {
     /// Dropping it closes the half-open connection.
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
         let address = SocketAddrUnix::new(path.as_ref())?;
-        connect(AddressFamily::UNIX, |fd| rustix::net::connect(fd, &address)).await
+        loop {
+            let start = |fd: BorrowedFd<'_>| rustix::net::connect(fd, &address);
+            match connect(AddressFamily::UNIX, start).await {
+                // The listener's queue is full, and Linux has no way to wait for room in it.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(UNIX_RETRY).await,
+                connected => return connected,
+            }
+        }
     }
 }
 

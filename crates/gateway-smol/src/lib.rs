@@ -41,14 +41,14 @@ use smol::{Async, Executor, Timer, block_on, unblock};
 pub struct Smol((Arc<Executor<'static>>, Sender<()>));
 
 impl Smol {
-    /// Starts so many threads.
+    /// Starts so many threads, at least one.
     ///
     /// # Errors
     ///
     /// When the system gives no threads.
     pub fn new(threads: usize) -> io::Result<Smol> {
         let (executor, (stop, stopped)) = (Arc::new(Executor::new()), bounded(1));
-        for _ in 0..threads {
+        for _ in 0..threads.max(1) {
             let (executor, stopped) = (executor.clone(), stopped.clone());
             thread::Builder::new().spawn(move || block_on(executor.run(stopped.recv())))?;
         }

@@ -43,17 +43,13 @@ use tokio::time::sleep_until;
 pub struct Tokio(Runtime);
 
 impl Tokio {
-    /// Starts so many worker threads.
+    /// Starts so many worker threads, at least one.
     ///
     /// # Errors
     ///
     /// When the system gives no threads or descriptors.
-    ///
-    /// # Panics
-    ///
-    /// With no threads at all.
     pub fn new(threads: usize) -> io::Result<Tokio> {
-        Builder::new_multi_thread().worker_threads(threads).enable_all().build().map(Tokio)
+        Builder::new_multi_thread().worker_threads(threads.max(1)).enable_all().build().map(Tokio)
     }
 }
 
