@@ -11,7 +11,11 @@ type Row = (&'static str, &'static [&'static str], &'static str);
 const ARROWS: [Row; 10] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
-    ("gateway-http", &["gateway-core", "gateway-net"], "the server runs on any host, so names none"),
+    (
+        "gateway-http",
+        &["gateway-core", "gateway-net"],
+        "the server runs on any host, so names none",
+    ),
     ("gateway-tokio", &["gateway-core"], HOST),
     ("gateway-smol", &["gateway-core"], HOST),
     ("gateway-async-std", &["gateway-core"], HOST),
@@ -78,7 +82,10 @@ pub(crate) fn check() -> Result<(), String> {
             .filter(|name| is_ours(name) && name != member)
             .collect();
         judge(member, &targets)?;
-        println!("{member} -> {}", if targets.is_empty() { "-".into() } else { targets.join(", ") });
+        println!(
+            "{member} -> {}",
+            if targets.is_empty() { "-".into() } else { targets.join(", ") }
+        );
         count += targets.len();
     }
     if count == 0 {

@@ -41,7 +41,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         let time = begun.elapsed();
         println!("=== {}: {} in {}", section.name, verdict(&result), seconds(time));
         if let Err(error) = result {
-            summarize(&passed);
+            summarize(&passed, chosen.len());
             return Err(Failure::Failed(format!(
                 "section `{0}` failed: {error}\nto run it alone: cargo xtask ci {0}",
                 section.name
@@ -49,7 +49,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         }
         passed.push((section.name, time));
     }
-    summarize(&passed);
+    summarize(&passed, chosen.len());
     Ok(())
 }
 
@@ -59,8 +59,8 @@ fn named(word: &str) -> Result<&'static Section, Failure> {
     })
 }
 
-fn summarize(passed: &[(&str, Duration)]) {
-    println!("\n=== passed: {} of those asked for", passed.len());
+fn summarize(passed: &[(&str, Duration)], of: usize) {
+    println!("\n=== passed: {} of {of}", passed.len());
     for (name, time) in passed {
         println!("{name:8}{:>8}", seconds(*time));
     }

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn import_of_many_lines_does_not_count() {
-        let source = "use a::{\n    b, // the old one; see below\n    c::{\n        d,\n    },\n};\nx();\n";
+        let source =
+            "use a::{\n    b, // the old one; see below\n    c::{\n        d,\n    },\n};\nx();\n";
         assert_eq!(count(source), 1);
     }
 
@@ -166,7 +167,10 @@ mod tests {
 
     #[test]
     fn attributes_and_closing_braces_count() {
-        assert_eq!(count("#![forbid(unsafe_code)]\n#[derive(Clone)]\nstruct A {\n    b: u8,\n}\n"), 5);
+        assert_eq!(
+            count("#![forbid(unsafe_code)]\n#[derive(Clone)]\nstruct A {\n    b: u8,\n}\n"),
+            5
+        );
     }
 
     #[test]

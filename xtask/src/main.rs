@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod lines;
+mod server;
 mod tree;
 
 use std::env;

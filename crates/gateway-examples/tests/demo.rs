@@ -1,0 +1,111 @@
+//! The demo: four hosts in one process, and the ring that goes round them.
+
+mod child;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use child::{Program, command, get, listening};
+use rustix::process::Signal;
+
+/// The hosts in the order of the ring.
+const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
+
+#[test]
+fn every_host_answers() {
+    let demo = Demo::start();
+    for host in HOSTS {
+        assert_eq!(get(demo.of(host), "/hello").text(), "Hello, World!", "{host}");
+    }
+}
+
+#[test]
+fn the_ring_goes_round_all_hosts_in_order_from_wherever_it_starts() {
+    let demo = Demo::start();
+    for (first, host) in HOSTS.iter().enumerate() {
+        let answer = get(demo.of(host), "/ring?hops=8");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = answer.text();
+        let hosts: Vec<_> = text.split(r#""host":""#).skip(1).collect();
+        let hosts: Vec<_> = hosts.iter().filter_map(|hop| hop.split('"').next()).collect();
+        let expected: Vec<_> = HOSTS.iter().cycle().skip(first).take(8).copied().collect();
+        assert_eq!(hosts, expected, "{text}");
+    }
+}
+
+#[test]
+fn the_page_of_every_host_names_all_of_them() {
+    let demo = Demo::start();
+    for host in HOSTS {
+        let page = get(demo.of(host), "/").text();
+        assert!(!page.contains("{{"), "a placeholder is left on the page of {host}");
+        for other in HOSTS {
+            let address = demo.of(other);
+            let peer = format!(r#"{{"name":"{other}","url":"http://{address}"}}"#);
+            assert!(page.contains(&peer), "the page of {host} does not know {peer}");
+        }
+    }
+}
+
+#[test]
+fn sigterm_ends_all_hosts_with_code_0() {
+    let demo = Demo::start();
+    let mut idle: Vec<_> = HOSTS.iter().map(|host| child::connect(demo.of(host))).collect();
+    for client in &mut idle {
+        assert_eq!(child::ask(client, "/hello").status, 200);
+    }
+    demo.program.signal(Signal::TERM);
+    for client in &mut idle {
+        assert!(client.is_closed());
+    }
+    assert_eq!(demo.program.end().code, Some(0));
+}
+
+#[test]
+fn curl_gets_the_answer_over_both_protocols() {
+    let Ok(version) = Command::new("curl").arg("--version").output() else {
+        println!("skipped: curl is not installed");
+        return;
+    };
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let demo = Demo::start();
+    for (protocol, flag) in [("1.1", "--http1.1"), ("2", "--http2-prior-knowledge")] {
+        if protocol == "2" && !version.contains("HTTP2") {
+            println!("skipped: this curl has no HTTP/2: {version}");
+            continue;
+        }
+        for host in HOSTS {
+            let url = format!("http://{}/hello", demo.of(host));
+            let mut curl = command("curl");
+            curl.args(["-s", "--noproxy", "*", "--max-time", "30", flag]);
+            let output = curl.args(["-w", " over %{http_version}", &url]).output().expect("curl");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(said, format!("Hello, World! over {protocol}"), "{host}: {output:?}");
+        }
+    }
+}
+
+/// The running demo, and where each host listens.
+struct Demo {
+    program: Program,
+    addresses: HashMap<String, SocketAddr>,
+}
+
+impl Demo {
+    fn start() -> Demo {
+        let program = Program::start(command(env!("CARGO_BIN_EXE_demo")).arg("0"));
+        let mut addresses = HashMap::new();
+        while addresses.len() < HOSTS.len() {
+            let line = program.line();
+            if let Some((address, host)) = listening(&line) {
+                addresses.insert(host.to_owned(), address);
+            }
+        }
+        Demo { program, addresses }
+    }
+
+    fn of(&self, host: &str) -> SocketAddr {
+        self.addresses[host]
+    }
+}
