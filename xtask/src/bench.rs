@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what a small request costs on each host, beside raw hyper.
 //!
-//! Counts come before times, since they barely depend on the machine and its mood. What a server
+//! Counts come before times, since a busy machine changes them little. What a server
 //! does once (starting, accepting, ending) is taken out by measuring two loads and dividing the
 //! difference by the difference of their requests.
 

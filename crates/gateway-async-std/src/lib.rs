@@ -71,8 +71,8 @@ impl Trampoline for OnAsyncStd {
         match yielded {
             Yield::Timer(timer) => timer.poll(cx, Timer::at),
             Yield::Io(io) => io.poll(self, cx),
-            Yield::Job(job) => job.start(spawn_blocking),
-            Yield::Task(task) => task.start(spawn),
+            Yield::Job(job) => job.start(|job| Some(spawn_blocking(job))),
+            Yield::Task(task) => task.start(|task| Some(spawn(task))),
         }
     }
 }

@@ -77,17 +77,18 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues blocking work. Dropped, and so cancelled, when the pool has stopped or can't start.
-    pub(crate) fn job(self: &Arc<Pool>, job: Box<dyn FnOnce() + Send>) {
-        self.queue(Work::Job(job));
+    /// Queues blocking work; nothing, when the pool has stopped, or can't start a first thread.
+    pub(crate) fn job(self: &Arc<Pool>, job: Box<dyn FnOnce() + Send>) -> Option<()> {
+        self.queue(Work::Job(job))
     }
 
-    /// Queues a new task. Dropped, and so cancelled, when the pool has stopped.
-    pub(crate) fn task(self: &Arc<Pool>, task: Task) {
+    /// Queues a new task; nothing, when the pool has stopped.
+    pub(crate) fn task(self: &Arc<Pool>, task: Task) -> Option<()> {
         let mut state = self.lock();
         if state.stopped {
             drop(state);
-            return drop(task);
+            drop(task);
+            return None;
         }
         let entry = state.tasks.vacant_entry();
         let cell = Arc::new(TaskCell {
@@ -98,7 +99,7 @@ impl Pool {
         });
         entry.insert(Arc::downgrade(&cell));
         drop(state);
-        self.queue(Work::Task(cell));
+        self.queue(Work::Task(cell))
     }
 
     /// Ends the threads as they come free, and drops all tasks that nobody is polling.
@@ -122,11 +123,13 @@ impl Pool {
         }
     }
 
-    fn queue(self: &Arc<Pool>, work: Work) {
+    /// Work that is refused is dropped without the lock: that may do anything.
+    fn queue(self: &Arc<Pool>, work: Work) -> Option<()> {
         let mut state = self.lock();
         if state.stopped {
             drop(state);
-            return drop(work);
+            drop(work);
+            return None;
         }
         state.queue.push_back(work);
         if state.idle >= state.queue.len() {
@@ -139,11 +142,13 @@ impl Pool {
                 let refused = state.queue.pop_back();
                 drop(state);
                 drop(refused);
+                return None;
             }
         } else if state.idle > 0 {
             drop(state);
             self.more.notify_one();
         }
+        Some(())
     }
 
     fn add_thread(self: &Arc<Pool>, state: &mut State) -> io::Result<()> {

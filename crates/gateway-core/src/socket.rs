@@ -91,7 +91,8 @@ pub trait Reactor: 'static {
     /// wakers, and closes the descriptor.
     type Socket: AsFd + Send + Sync + 'static;
 
-    /// Takes a descriptor in non-blocking mode: of any kind of socket, listening ones included.
+    /// Takes a descriptor in non-blocking mode, of any kind: a listening socket, too. Called on the
+    /// socket's first use, be it ready or not.
     ///
     /// # Errors
     ///

@@ -22,7 +22,8 @@ use crate::yields::Yield;
 /// - Forget a wait when it is dropped: the [`Timer`](crate::Timer) and the
 ///   [`Socket`](crate::Socket) own the host's part of the wait, and dropping them must release it,
 ///   wakers included.
-/// - Never call back into the coroutine from within `bounce`.
+/// - Never call back into the coroutine from within `bounce`, and hold no lock while dropping a task
+///   or a job: its destructors may yield in turn.
 ///
 /// # What a host may rely on
 ///

@@ -146,12 +146,15 @@ pub struct Job(pub(crate) Box<dyn FnOnce() + Send>);
 
 impl Job {
     /// For hosts: hands the work to `start`, and answers the yield. The work never unwinds.
+    ///
+    /// # Errors
+    ///
+    /// When `start` gives nothing: the host can't start it. The join handle then says so.
     pub fn start<T>(
         self,
-        start: impl FnOnce(Box<dyn FnOnce() + Send>) -> T,
+        start: impl FnOnce(Box<dyn FnOnce() + Send>) -> Option<T>,
     ) -> Poll<io::Result<()>> {
-        drop(start(self.0));
-        Poll::Ready(Ok(()))
+        started(start(self.0))
     }
 }
 
@@ -169,10 +172,18 @@ pub struct Task(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Task {
     /// For hosts: hands the task to `start`, and answers the yield.
-    pub fn start<T>(self, start: impl FnOnce(Task) -> T) -> Poll<io::Result<()>> {
-        drop(start(self));
-        Poll::Ready(Ok(()))
+    ///
+    /// # Errors
+    ///
+    /// When `start` gives nothing: the host can't start it. The join handle then says so.
+    pub fn start<T>(self, start: impl FnOnce(Task) -> Option<T>) -> Poll<io::Result<()>> {
+        started(start(self))
     }
+}
+
+fn started<T>(handle: Option<T>) -> Poll<io::Result<()>> {
+    let refused = "the host can't start it: it has shut down, or the system gives it no thread";
+    Poll::Ready(handle.map(drop).ok_or_else(|| io::Error::other(refused)))
 }
 
 impl Future for Task {

@@ -106,8 +106,8 @@ async fn until(dropped: oneshot::Receiver<()>) {
     dropped.await.unwrap_or_default();
 }
 
-/// Whatever comes first, what is waited for or the end of the patience: by async-io's timer, on which
-/// both smol and async-std are built.
+/// Whatever comes first, the work's end or that of the patience: by async-io's timer, on which both
+/// smol and async-std are built.
 async fn within_patience<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     smol::future::or(work, async {
         smol::Timer::after(PATIENCE).await;

@@ -28,10 +28,12 @@ fn out_of_descriptors_it_rests_says_so_once_and_recovers(host: &str) {
     }
 
     served.program.complaint("cannot accept, resting");
+    assert_eq!(ask(&mut accepted, "/sleep?ms=100").status, 200, "who is in is still served");
     let (started, used) = (Instant::now(), served.program.processor());
-    assert_eq!(ask(&mut accepted, "/sleep?ms=2000").status, 200, "who is in is still served");
+    assert_eq!(ask(&mut accepted, "/sleep?ms=2000").status, 200);
     let (took, used) = (started.elapsed(), served.program.processor() - used);
-    assert!(used < took / 4, "it spins: {used:?} of {took:?}");
+    println!("used {used:?} of {took:?}");
+    assert!(used < took / 20, "it spins: {used:?} of {took:?}");
     assert_eq!(served.program.complaints(), [""; 0], "once is enough");
 
     drop((accepted, held));

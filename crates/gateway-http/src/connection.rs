@@ -59,6 +59,8 @@ where
     let service = service_fn(move |request| answer(requests.clone(), request));
     let served = http1::Builder::new()
         .header_read_timeout(None)
+        // A client that has only closed its sending side has its answer: see `departures.rs`.
+        .half_close(true)
         .max_header_size(HEAD_BYTES)
         .serve_connection(stream, service)
         .with_upgrades();

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `Serve` | at the start | serves |
 //! | `Drain` | the server drains, or the connection was idle too long | finishes what it has begun, then closes |
-//! | `Close` | the drain deadline, or the next sweep finds it idle still | drops everything at once |
+//! | `Close` | the drain deadline, its client is gone, or the next sweep finds it idle still | drops everything at once |
 
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,12 +17,24 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::departures::Departure;
+
 /// How long a connection may stay without a complete request head: between requests, or while its
 /// bytes drip in.
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long requests go on for a client that has closed its sending side. It may wait for its answer,
+/// or be gone: nobody can tell.
+pub const DEPARTURE_GRACE: Duration = Duration::from_secs(30);
+
 /// How often the connections are looked at.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+/// How many bits of a connection's number its key takes: more than there can be descriptors.
+const KEY_BITS: u32 = 32;
+
+/// Stands for the moment at which a client has left that has not.
+const STAYS: u64 = u64::MAX;
 
 /// What a connection is to do; see the file's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +73,8 @@ struct Shared {
 #[derive(Default)]
 struct Open {
     slots: Slab<Weak<Slot>>,
+    /// How many have been admitted so far.
+    admitted: u64,
     /// Whoever waits for the last one to go.
     waiting: Option<Waker>,
 }
@@ -69,10 +83,14 @@ impl Connections {
     /// Admits a connection, idle at first.
     pub(crate) fn admit(&self) -> Connection {
         let mut open = lock(&self.shared.open);
+        open.admitted += 1;
+        let admitted = open.admitted;
         let entry = open.slots.vacant_entry();
         let slot = Arc::new(Slot {
             shared: self.shared.clone(),
             key: entry.key(),
+            number: (admitted << KEY_BITS) | entry.key() as u64,
+            left: AtomicU64::new(STAYS),
             phase: AtomicU8::new(Phase::Serve as u8),
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(self.shared.now.load(Ordering::Relaxed)),
@@ -89,11 +107,32 @@ impl Connections {
     pub(crate) fn sweep(&self) {
         let now = self.shared.now.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = IDLE_DEADLINE.as_secs() / SWEEP.as_secs();
+        let grace = DEPARTURE_GRACE.as_secs() / SWEEP.as_secs();
         for slot in self.slots() {
+            let left = slot.left.load(Ordering::Relaxed);
+            if left != STAYS && now.saturating_sub(left) > grace {
+                slot.tell(Phase::Close);
+            }
             let since = slot.idle_since.load(Ordering::Relaxed);
             if slot.busy.load(Ordering::Acquire) == 0 && now.saturating_sub(since) > deadline {
                 let told = Phase::of(slot.phase.load(Ordering::Acquire));
                 slot.tell(if told == Phase::Serve { Phase::Drain } else { Phase::Close });
+            }
+        }
+    }
+
+    /// Takes note of clients that have left.
+    pub(crate) fn note(&self, departures: &[Departure]) {
+        for departure in departures {
+            let key = (departure.number & ((1 << KEY_BITS) - 1)) as usize;
+            let slot = lock(&self.shared.open).slots.get(key).and_then(Weak::upgrade);
+            // Its number tells it from a successor, when it has been handed over by an upgrade.
+            match slot.filter(|slot| slot.number == departure.number) {
+                Some(slot) if departure.gone => slot.tell(Phase::Close),
+                Some(slot) => {
+                    slot.left.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed)
+                }
+                None => {}
             }
         }
     }
@@ -138,9 +177,13 @@ impl Drop for Connections {
 pub(crate) struct Slot {
     shared: Arc<Shared>,
     key: usize,
+    /// Its key, and how many were admitted before it: unlike the key, never used again.
+    number: u64,
     phase: AtomicU8,
     busy: AtomicUsize,
     idle_since: AtomicU64,
+    /// When its client has closed its sending side, or `STAYS`.
+    left: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -193,6 +236,11 @@ impl Connection {
             drop(before);
         }
         Phase::of(self.slot.phase.load(Ordering::Acquire))
+    }
+
+    /// What it is watched under.
+    pub(crate) fn number(&self) -> u64 {
+        self.slot.number
     }
 
     /// What its requests hold on to.

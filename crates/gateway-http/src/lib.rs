@@ -22,6 +22,7 @@
 //! | `listener.rs` | `127.0.0.1:8080` or `unix:path` |
 //! | `connection.rs` | one connection: which protocol, which app, when to go |
 //! | `connections.rs` | what the server knows of all its connections |
+//! | `departures.rs` | clients that leave while their request is in hand |
 //! | `preface.rs` | HTTP/1 or HTTP/2, by the first bytes |
 //! | `upgrade.rs` | `101` and `CONNECT`: the connection becomes the app's |
 
@@ -29,13 +30,14 @@
 
 mod connection;
 mod connections;
+mod departures;
 mod listener;
 mod preface;
 mod server;
 mod upgrade;
 
 pub use connection::HEAD_BYTES;
-pub use connections::IDLE_DEADLINE;
+pub use connections::{DEPARTURE_GRACE, IDLE_DEADLINE};
 pub use listener::Listener;
 pub use server::{Bound, DRAIN_DEADLINE, Server};
 pub use upgrade::{Upgraded, upgrade};

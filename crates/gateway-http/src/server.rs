@@ -1,5 +1,6 @@
 //! `Server`: an app, where it listens, and how it ends.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -13,6 +14,7 @@ use gateway_net::Stream;
 
 use crate::connection;
 use crate::connections::{Connections, Phase, SWEEP};
+use crate::departures::{Departures, Watch, departures};
 use crate::listener::Listener;
 
 /// How long a draining server lets its requests go on, unless told otherwise.
@@ -99,21 +101,24 @@ impl<A: App> Bound<A> {
         let Bound { server, mut listener } = self;
         let app = Arc::new(server.app);
         let connections = Connections::default();
+        let (watch, mut departures) = departures()?;
         {
-            let mut accepting = pin!(accept(&mut listener, &app, &connections));
-            let mut sweeping = pin!(sweep(&connections));
+            let mut accepting = pin!(accept(&mut listener, &app, &connections, &watch));
+            let mut looking = pin!(look_after(&connections, &mut departures));
             let mut shutdown = pin!(shutdown);
             std::future::poll_fn(|cx| {
                 if shutdown.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(()));
                 }
-                let _ = sweeping.as_mut().poll(cx);
+                if let Poll::Ready(Err(error)) = looking.as_mut().poll(cx) {
+                    return Poll::Ready(Err(error));
+                }
                 accepting.as_mut().poll(cx)
             })
             .await?;
         }
         drop(listener);
-        drain(&connections, server.drain_deadline).await;
+        drain(&connections, &mut departures, server.drain_deadline).await;
         Ok(())
     }
 }
@@ -123,6 +128,7 @@ async fn accept<A: App>(
     listener: &mut Listener,
     app: &Arc<A>,
     connections: &Connections,
+    watch: &Watch,
 ) -> io::Result<()> {
     let mut resting = false;
     loop {
@@ -137,7 +143,12 @@ async fn accept<A: App>(
         match accepted {
             Ok(stream) => {
                 resting = false;
-                spawn(connection::serve(app.clone(), stream, connections.admit()));
+                let connection = connections.admit();
+                match stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
+                    Ok(()) => drop(spawn(connection::serve(app.clone(), stream, connection))),
+                    // The system's limit on what may be watched: as good as no descriptor.
+                    Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),
+                }
             }
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) if concerns_the_connection(&error) => {
@@ -154,17 +165,41 @@ async fn accept<A: App>(
     }
 }
 
-async fn sweep(connections: &Connections) {
+/// Sweeps, and takes note of clients that leave. Ends only when the host can't wait any more.
+async fn look_after(
+    connections: &Connections,
+    departures: &mut Departures,
+) -> io::Result<Infallible> {
+    let mut next = pin!(sleep(SWEEP));
     loop {
-        sleep(SWEEP).await;
-        connections.sweep();
+        let mut leaving = pin!(departures.next());
+        let left = std::future::poll_fn(|cx| match leaving.as_mut().poll(cx) {
+            Poll::Ready(left) => Poll::Ready(left.map(Some)),
+            Poll::Pending => next.as_mut().poll(cx).map(|()| Ok(None)),
+        });
+        match left.await? {
+            Some(left) => connections.note(&left),
+            None => {
+                connections.sweep();
+                next.set(sleep(SWEEP));
+            }
+        }
     }
 }
 
-async fn drain(connections: &Connections, deadline: Duration) {
+async fn drain(connections: &Connections, departures: &mut Departures, deadline: Duration) {
     connections.tell(Phase::Drain);
     let gone = || std::future::poll_fn(|cx| connections.poll_gone(cx));
-    if timeout(deadline, gone()).await.is_ok() {
+    let drained = async {
+        let mut gone = pin!(gone());
+        let mut looking = pin!(look_after(connections, departures));
+        std::future::poll_fn(|cx| {
+            let _ = looking.as_mut().poll(cx);
+            gone.as_mut().poll(cx)
+        })
+        .await;
+    };
+    if timeout(deadline, drained).await.is_ok() {
         return;
     }
     let open = connections.len();

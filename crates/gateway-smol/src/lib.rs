@@ -70,9 +70,9 @@ impl Trampoline for OnSmol {
         match yielded {
             Yield::Timer(timer) => timer.poll(cx, Timer::at),
             Yield::Io(io) => io.poll(self, cx),
-            Yield::Job(job) => job.start(|job| unblock(job).detach()),
-            // Without its executor, dropping the task cancels it.
-            Yield::Task(task) => task.start(|task| Some(self.0.upgrade()?.spawn(task).detach())),
+            // Without its executor there is nothing to start them on, nor anybody to wait for them.
+            Yield::Job(j) => j.start(|j| self.0.upgrade().map(|e| e.spawn(unblock(j)).detach())),
+            Yield::Task(t) => t.start(|t| self.0.upgrade().map(|e| e.spawn(t).detach())),
         }
     }
 }

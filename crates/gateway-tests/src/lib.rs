@@ -110,7 +110,7 @@ impl Serving {
     #[must_use]
     pub fn get(&self, path: &str) -> Answer {
         let mut client = self.connect();
-        client.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
         client.answer()
     }
 }

@@ -13,7 +13,7 @@ use gateway_core::{
 };
 use gateway_http::{HEAD_BYTES, Server, upgrade};
 use gateway_net::TcpStream;
-use gateway_tests::{Serving, eventually, on_every_host};
+use gateway_tests::{Client, Serving, eventually, on_every_host};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 
@@ -36,6 +36,7 @@ on_every_host!(2:
     draining_finishes_what_is_in_hand_and_closes_the_idle,
     the_drain_deadline_drops_what_is_left,
     a_gone_client_cancels_its_handler,
+    a_half_closed_client_has_its_answer,
     hypers_client_talks_http1_and_http2,
     http2_streams_fail_alone,
     connections_are_given_back,
@@ -449,6 +450,12 @@ fn the_drain_deadline_drops_what_is_left(host: impl Host + Send + 'static) {
     eventually("destructors ran", || Arc::strong_count(&alive) == 1);
 }
 
+/// Makes dropping a client reset its connection, rather than close it in good order.
+fn reset_when_dropped(client: &Client) {
+    let linger = Some(Duration::ZERO);
+    rustix::net::sockopt::set_socket_linger(client.stream.get_ref(), linger).unwrap();
+}
+
 fn a_gone_client_cancels_its_handler(host: impl Host + Send + 'static) {
     let alive = Arc::new(());
     let (begun, begins) = mpsc::channel();
@@ -456,11 +463,34 @@ fn a_gone_client_cancels_its_handler(host: impl Host + Send + 'static) {
     let app = move |_: Request| hang(held.clone(), begun.clone());
     let serving = Serving::start(host, Server::new(app));
     let before = Arc::strong_count(&alive);
+    let requests = [
+        "GET / HTTP/1.1\r\nhost: test\r\n\r\n".to_owned(),
+        // Behind another request, and behind a body that nobody reads.
+        "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(2),
+        format!("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 999999\r\n\r\n{:9999}", ""),
+    ];
+    for request in requests {
+        let mut client = serving.connect();
+        client.send(&request);
+        begins.recv().unwrap();
+        assert!(Arc::strong_count(&alive) > before);
+        reset_when_dropped(&client);
+        drop(client);
+        eventually("the handler is dropped", || Arc::strong_count(&alive) == before);
+    }
+}
+
+fn a_half_closed_client_has_its_answer(host: impl Host + Send + 'static) {
+    let app = async |request: Request| {
+        sleep(Duration::from_millis(50)).await;
+        echo_body(request).await
+    };
+    let serving = Serving::start(host, Server::new(app));
     let mut client = serving.connect();
-    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
-    begins.recv().unwrap();
-    drop(client);
-    eventually("the handler is dropped", || Arc::strong_count(&alive) == before);
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 4\r\n\r\ndata");
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.answer().text(), "data");
+    assert!(client.is_closed());
 }
 
 /// One request with hyper's own client, over the portable stream.

@@ -286,18 +286,19 @@ fn a_dropped_blocking_host_drops_its_tasks_and_tells_their_handles() {
     let dropped = Arc::new(());
     let host = hosts::Blocking::new(1).unwrap();
     let held = dropped.clone();
-    let task = host.run(async {
+    let mut task = None;
+    host.run(async {
         let (begun, begins) = futures_channel::oneshot::channel();
-        let task = spawn(async move {
+        task = Some(spawn(async move {
             begun.send(()).unwrap();
             sleep(Duration::from_secs(3600)).await;
             drop(held);
-        });
+        }));
         begins.await.unwrap();
-        task
     });
     drop(host);
     eventually("the task is dropped", || Arc::strong_count(&dropped) == 1);
     let other = hosts::Blocking::new(1).unwrap();
-    assert!(matches!(other.run(task), Err(JoinError::Cancelled)));
+    let told = other.run(task.expect("it was spawned"));
+    assert!(matches!(told, Err(JoinError::Cancelled)));
 }

@@ -57,14 +57,14 @@ fn a_sleep_that_is_put_off_ends_at_its_last_deadline(host: impl Host) {
     host.run(async {
         let started = Instant::now();
         let mut sleep = pin!(sleep(Duration::from_millis(20)));
-        poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         sleep.reset(started + Duration::from_millis(60));
         sleep.as_mut().await;
         assert!(started.elapsed() >= Duration::from_millis(60), "the first deadline won");
         // And the other way: sooner than it is armed for.
         let started = Instant::now();
         sleep.reset(started + Duration::from_secs(3600));
-        poll_fn(|cx| Poll::Ready(assert!(sleep.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_pending())).await);
         sleep.reset(started + Duration::from_millis(5));
         sleep.as_mut().await;
         assert!(started.elapsed() >= Duration::from_millis(5));
@@ -119,12 +119,12 @@ fn a_dropped_socket_is_forgotten_by_the_host(host: impl Host) {
             futures_util::future::join(TcpStream::connect_to(address), listener.accept()).await;
         let (mut client, (_server, _)) = (client.unwrap(), accepted.unwrap());
         let before = Arc::strong_count(&counted);
-        poll_fn(|_| {
+        let pending = poll_fn(|_| {
             let cx = &mut Context::from_waker(&waker);
             let read = futures_io::AsyncRead::poll_read(Pin::new(&mut client), cx, &mut [0; 8]);
-            Poll::Ready(assert!(read.is_pending()))
-        })
-        .await;
+            Poll::Ready(read.is_pending())
+        });
+        assert!(pending.await);
         assert!(Arc::strong_count(&counted) > before, "the host took no waker");
         drop(client);
         while Arc::strong_count(&counted) > before {

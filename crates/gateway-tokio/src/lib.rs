@@ -68,8 +68,8 @@ impl Trampoline for OnTokio {
             // Entered, so that tokio finds its own clock wherever the coroutine is polled.
             Yield::Timer(timer) => timer.poll(cx, |at| (self.0.enter(), sleep_until(at.into())).1),
             Yield::Io(io) => io.poll(self, cx),
-            Yield::Job(job) => job.start(|job| self.0.spawn_blocking(job)),
-            Yield::Task(task) => task.start(|task| self.0.spawn(task)),
+            Yield::Job(job) => job.start(|job| Some(self.0.spawn_blocking(job))),
+            Yield::Task(task) => task.start(|task| Some(self.0.spawn(task))),
         }
     }
 }
