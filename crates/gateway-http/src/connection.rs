@@ -35,53 +35,33 @@ where
         Phase::Serve => stream.poll_protocol(cx),
         Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),
     });
-    let ended = match protocol.await {
+    let protocol = protocol.await;
+    let requests = Arc::new(Requests { app, slot: connection.slot() });
+    let service = service_fn(move |request| answer(requests.clone(), request));
+    let ended = match protocol {
         Ok(Protocol::None) => Ok(()),
-        Ok(Protocol::Http1) => serve_http1(app, stream, connection).await,
-        Ok(Protocol::Http2) => serve_http2(app, stream, connection).await,
+        Ok(Protocol::Http1) => {
+            let served = http1::Builder::new()
+                .header_read_timeout(None)
+                // A client that has only closed its sending side has its answer: see
+                // `departures.rs`.
+                .half_close(true)
+                .max_header_size(HEAD_BYTES)
+                .serve_connection(stream, service)
+                .with_upgrades();
+            until_told(connection, served, |served| served.graceful_shutdown()).await
+        }
+        Ok(Protocol::Http2) => {
+            let served = http2::Builder::new(Tasks)
+                .max_header_list_size(HEAD_BYTES as u32)
+                .serve_connection(stream, service);
+            until_told(connection, served, |served| served.graceful_shutdown()).await
+        }
         Err(error) => Err(error.into()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-async fn serve_http1<A, S>(
-    app: Arc<A>,
-    stream: Rewound<S>,
-    connection: Connection,
-) -> Result<(), Error>
-where
-    A: App,
-    S: Read + Write + Unpin + Send + 'static,
-{
-    let requests = Arc::new(Requests { app, slot: connection.slot() });
-    let service = service_fn(move |request| answer(requests.clone(), request));
-    let served = http1::Builder::new()
-        .header_read_timeout(None)
-        // A client that has only closed its sending side has its answer: see `departures.rs`.
-        .half_close(true)
-        .max_header_size(HEAD_BYTES)
-        .serve_connection(stream, service)
-        .with_upgrades();
-    until_told(connection, served, |served| served.graceful_shutdown()).await
-}
-
-async fn serve_http2<A, S>(
-    app: Arc<A>,
-    stream: Rewound<S>,
-    connection: Connection,
-) -> Result<(), Error>
-where
-    A: App,
-    S: Read + Write + Unpin + Send + 'static,
-{
-    let requests = Arc::new(Requests { app, slot: connection.slot() });
-    let service = service_fn(move |request| answer(requests.clone(), request));
-    let served = http2::Builder::new(Tasks)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .serve_connection(stream, service);
-    until_told(connection, served, |served| served.graceful_shutdown()).await
 }
 
 /// Drives hyper's connection until it has ended, or the server says so.

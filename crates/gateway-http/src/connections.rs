@@ -252,3 +252,91 @@ impl Connection {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(connection: &mut Connection) -> Phase {
+        connection.phase(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn sweeps(connections: &Connections, deadline: Duration) {
+        for _ in 0..deadline.as_secs() / SWEEP.as_secs() + 1 {
+            connections.sweep();
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_drains_and_then_closes() {
+        let connections = Connections::default();
+        let mut connection = connections.admit();
+        sweeps(&connections, IDLE_DEADLINE - SWEEP);
+        assert_eq!(phase(&mut connection), Phase::Serve);
+        connections.sweep();
+        assert_eq!(phase(&mut connection), Phase::Drain);
+        connections.sweep();
+        assert_eq!(phase(&mut connection), Phase::Close);
+    }
+
+    #[test]
+    fn a_busy_connection_is_never_idle_and_begins_anew_afterwards() {
+        let connections = Connections::default();
+        let mut connection = connections.admit();
+        connection.slot().begin();
+        sweeps(&connections, IDLE_DEADLINE * 3);
+        assert_eq!(phase(&mut connection), Phase::Serve);
+        connection.slot().end();
+        sweeps(&connections, IDLE_DEADLINE - SWEEP);
+        assert_eq!(phase(&mut connection), Phase::Serve);
+        connections.sweep();
+        assert_eq!(phase(&mut connection), Phase::Drain);
+    }
+
+    #[test]
+    fn a_reset_closes_at_once_and_a_closed_half_after_a_grace_time() {
+        let connections = Connections::default();
+        let [mut reset, mut half, mut other] = [(); 3].map(|()| connections.admit());
+        half.slot().begin();
+        other.slot().begin();
+        let note = |number, gone| connections.note(&[Departure { number, gone }]);
+        note(reset.number(), true);
+        note(half.number(), false);
+        assert_eq!([phase(&mut reset), phase(&mut half)], [Phase::Close, Phase::Serve]);
+        sweeps(&connections, DEPARTURE_GRACE);
+        assert_eq!([phase(&mut half), phase(&mut other)], [Phase::Close, Phase::Serve]);
+    }
+
+    #[test]
+    fn a_successor_is_not_taken_for_the_one_that_left() {
+        let connections = Connections::default();
+        let number = connections.admit().number();
+        let mut successor = connections.admit();
+        assert_eq!(
+            successor.slot.key as u64,
+            number & u64::from(u32::MAX),
+            "the key is used again"
+        );
+        connections.note(&[Departure { number, gone: true }]);
+        assert_eq!(phase(&mut successor), Phase::Serve);
+    }
+
+    #[test]
+    fn all_are_gone_when_their_requests_are() {
+        let connections = Connections::default();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let connection = connections.admit();
+        let request = connection.slot();
+        drop(connection);
+        assert!(connections.poll_gone(cx).is_pending());
+        drop(request);
+        assert!(connections.poll_gone(cx).is_ready());
+    }
+
+    #[test]
+    fn whoever_comes_while_the_server_drains_is_told_so() {
+        let connections = Connections::default();
+        connections.tell(Phase::Drain);
+        assert_eq!(phase(&mut connections.admit()), Phase::Drain);
+    }
+}
