@@ -110,15 +110,17 @@ impl Pool {
         let tasks: Vec<_> = state.tasks.iter().filter_map(|(_, task)| task.upgrade()).collect();
         drop(state);
         self.more.notify_all();
-        // Without the lock: what is dropped may wake others, or spawn its clean-up.
-        drop(queue);
+        // Without the lock: what is dropped may wake others, or spawn its clean-up. And one by one:
+        // what panics when it is dropped must not keep the others.
+        for work in queue {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+        }
         for cell in tasks {
             // Where it is being polled, whoever does that drops it afterwards.
             let task = match cell.task.try_lock() {
                 Ok(mut task) => task.take(),
                 Err(_) => None,
             };
-            // One that panics when it is dropped must not keep the others.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         }
     }

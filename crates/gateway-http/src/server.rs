@@ -193,8 +193,10 @@ async fn drain(connections: &Connections, departures: &mut Departures, deadline:
     let drained = async {
         let mut gone = pin!(gone());
         let mut looking = pin!(look_after(connections, departures));
+        let mut failed = false;
         std::future::poll_fn(|cx| {
-            let _ = looking.as_mut().poll(cx);
+            // Without it there is no grace for clients that leave, and the deadline still holds.
+            failed = failed || looking.as_mut().poll(cx).is_ready();
             gone.as_mut().poll(cx)
         })
         .await;

@@ -33,6 +33,7 @@ use futures_channel::oneshot;
 use gateway_core::{App, Host};
 use gateway_http::{Bound, Server};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -45,8 +46,11 @@ use signals::Signals;
 /// Success after a drain; 1 when it could not start, failed, or was forced to end; 2 for a bad
 /// command line. What is wrong is said in one sentence on standard error.
 pub fn main(app: impl App) -> ExitCode {
-    let options = Options::from_command_line();
-    log(&options);
+    let options = match Options::from_command_line() {
+        Ok(options) => options,
+        Err(status) => return status,
+    };
+    log(options.log.clone());
     match start(app, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
@@ -60,11 +64,11 @@ pub fn main(app: impl App) -> ExitCode {
 
 /// Logs go to standard error, coloured on a terminal alone. An application that has set up its own
 /// logs keeps them.
-fn log(options: &Options) {
+fn log(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
-        .with_filter(options.log.clone());
+        .with_filter(filter);
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
@@ -84,7 +88,7 @@ pub enum Ended {
 }
 
 /// Serves on a host that is chosen by its name, until a signal ends it. Says on standard output
-/// where it listens.
+/// where it listens, and logs to standard error unless the application has set up its own logs.
 ///
 /// It is meant to be the last thing that a process does: the host is not dropped, so that a job that
 /// blocks holds nothing up, and signals go on being caught.
@@ -97,6 +101,7 @@ pub fn serve(host: HostName, threads: usize, bound: Bound<impl App>) -> io::Resu
         let message = format!("cannot start {host} with {threads} threads: {error}");
         io::Error::new(error.kind(), message)
     };
+    log(Targets::new().with_default(LevelFilter::INFO));
     let serving = until_signalled(host, bound, Signals::new()?);
     match host {
         HostName::Tokio => run(gateway_tokio::Tokio::new(threads).map_err(unstarted)?, serving),

@@ -1,8 +1,10 @@
 //! The command line, and the environment variables that stand in for it.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
@@ -33,20 +35,35 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the command line of the application, under its own name. Ends the process for `--help`,
-    /// `--version`, and a bad command line.
-    pub(crate) fn from_command_line() -> Options {
+    /// Reads the command line of the application, under its own name. What is wrong with it, or what
+    /// `--help` and `--version` ask for, is said here; then the process ends with the status given.
+    pub(crate) fn from_command_line() -> Result<Options, ExitCode> {
         let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
         let name = path.file_name().map_or_else(|| "gateway".into(), |name| name.to_string_lossy());
-        let command = Options::command().name(name.into_owned());
-        let matches = command.get_matches();
-        Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let parsed = Options::command().name(name.into_owned()).try_get_matches();
+        parsed.and_then(|matches| Options::from_arg_matches(&matches)).map_err(|error| {
+            if error.use_stderr() {
+                // Standard error may be gone as well: then nobody is there to be told.
+                let _ = writeln!(io::stderr(), "{}", in_one_sentence(&error.to_string()));
+                return ExitCode::from(2);
+            }
+            let _ = error.print();
+            ExitCode::SUCCESS
+        })
     }
 
     pub(crate) fn threads(&self) -> usize {
         let processors = || std::thread::available_parallelism().ok();
         self.threads.or_else(processors).map_or(1, NonZeroUsize::get)
     }
+}
+
+/// What is wrong, and what would be right, without the lines about usage.
+fn in_one_sentence(error: &str) -> String {
+    let is_usage = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more");
+    let lines = error.lines().map(str::trim).take_while(|line| !is_usage(line));
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    format!("{}; --help lists the options", said.join("; "))
 }
 
 /// The hosts that come with the gateway.
