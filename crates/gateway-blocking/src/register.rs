@@ -11,7 +11,7 @@ use crate::reactor::Source;
 pub(crate) fn add(poller: &Poller, source: &Source, key: usize) -> io::Result<()> {
     // SAFETY: the descriptor must be deleted from the poller before it is closed. `Source` owns it,
     // and its `Drop` deletes it first.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "`Poller::add` has no safe form")]
     unsafe {
         poller.add(source.as_raw_fd(), Event::none(key))
     }
