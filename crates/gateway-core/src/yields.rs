@@ -148,6 +148,18 @@ impl Io<'_> {
 pub struct Job(pub(crate) Box<dyn FnOnce() + Send>);
 
 impl Job {
+    /// For trampolines around trampolines: other work in a job's place, the job's own inside it,
+    /// perhaps. It must not unwind.
+    #[must_use]
+    pub fn new(work: impl FnOnce() + Send + 'static) -> Job {
+        Job(Box::new(work))
+    }
+
+    /// Runs it on this thread.
+    pub fn run(self) {
+        (self.0)();
+    }
+
     /// For hosts: hands the work to `start`, and answers the yield. The work never unwinds.
     ///
     /// # Errors
@@ -174,6 +186,13 @@ impl fmt::Debug for Job {
 pub struct Task(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Task {
+    /// For trampolines around trampolines: another future in a task's place, the task itself inside
+    /// it, perhaps. Polling it must not unwind.
+    #[must_use]
+    pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(Box::pin(future))
+    }
+
     /// For hosts: hands the task to `start`, and answers the yield.
     ///
     /// # Errors

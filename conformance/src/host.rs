@@ -1,0 +1,136 @@
+//! The host rules: checks in process, of anything that implements `Host`.
+//!
+//! A check counts polls, wakes and drops; it never sleeps to let something happen. Where it can only
+//! hang when a host is wrong, it is given up after a while: see [`check`].
+//!
+//! | file | what its checks are about |
+//! |---|---|
+//! | `waits.rs` | timers, wakers, joins, fairness |
+//! | `sockets.rs` | readiness, registration, hang-ups |
+//! | `work.rs` | tasks and jobs |
+//! | `ends.rs` | running, panics, cancellation, the end of a host |
+//! | `serving.rs` | the HTTP server on this host |
+//! | `catalogue.rs` | all of them by name, and `host_tests!` |
+
+mod catalogue;
+mod ends;
+mod serving;
+mod sockets;
+mod waits;
+mod work;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use gateway_core::{Host, JoinError};
+
+pub use catalogue::CHECKS;
+
+use crate::rule;
+
+/// The check of one rule, in process.
+#[derive(Debug)]
+pub struct HostCheck {
+    /// The rule's id.
+    pub rule: &'static str,
+    /// The name of its test: the id, and the rule as a sentence.
+    pub name: &'static str,
+    /// Asserts that the rule holds.
+    pub check: fn(&Subject),
+}
+
+/// How long a check may take before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The host under test: starts as many of it as a check asks for.
+pub struct Subject {
+    start: Box<dyn Fn() -> Started>,
+}
+
+impl Subject {
+    /// Starts a host.
+    #[must_use]
+    pub fn start(&self) -> Started {
+        (self.start)()
+    }
+}
+
+/// A host under test that has been started. Dropping it drops the host.
+pub struct Started(Box<dyn ErasedHost>);
+
+impl Started {
+    /// [`Host::run`].
+    pub fn run<F: Future>(&self, future: F) -> F::Output {
+        let mut output = None;
+        self.0.run_erased(Box::pin(async { output = Some(future.await) }));
+        output.expect("`run` returns when the future has finished, and not before")
+    }
+}
+
+/// A host whose type is forgotten, so that a check is compiled once for all hosts.
+trait ErasedHost {
+    fn run_erased<'a>(&'a self, future: Pin<Box<dyn Future<Output = ()> + 'a>>);
+}
+
+impl<H: Host> ErasedHost for H {
+    fn run_erased<'a>(&'a self, future: Pin<Box<dyn Future<Output = ()> + 'a>>) {
+        self.run(future);
+    }
+}
+
+/// Checks one rule on a host that `start` starts, within `patience`.
+///
+/// The check runs on a thread of its own. One that hangs is left behind on that thread.
+///
+/// # Errors
+///
+/// How the host breaks the rule: what the check asserts, or that it hangs.
+pub fn check<H: Host + 'static>(
+    check: &HostCheck,
+    patience: Duration,
+    start: impl Fn() -> H + Send + 'static,
+) -> Result<(), String> {
+    let (done, finished) = mpsc::channel();
+    let run = check.check;
+    let body = move || {
+        let subject = Subject { start: Box::new(move || Started(Box::new(start()))) };
+        let result = catch_unwind(AssertUnwindSafe(|| run(&subject)));
+        let _ = done.send(result.map_err(|payload| match JoinError::panicked(payload) {
+            JoinError::Panicked(message) => message,
+            other => other.to_string(),
+        }));
+    };
+    let thread = thread::Builder::new().name(check.name.to_owned()).spawn(body);
+    thread.map_err(|error| format!("cannot start a thread for the check: {error}"))?;
+    match finished.recv_timeout(patience) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => {
+            Err(format!("it hangs: the check has not finished within {patience:?}"))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err("the check's thread has died".to_owned()),
+    }
+}
+
+/// What a test made by [`host_tests!`](crate::host_tests) does.
+///
+/// # Panics
+///
+/// When the host breaks the rule: with the rule, what was seen, why it matters and what to look at.
+pub fn test<H: Host + 'static>(name: &str, start: impl Fn() -> H + Send + 'static) {
+    let found = CHECKS.iter().find(|check| check.name == name).expect("the macro names checks");
+    if let Err(seen) = check(found, PATIENCE, start) {
+        let rule = rule::find(found.rule).expect("every check has a rule");
+        panic!(
+            "{id}: {sentence}\n  seen:    {seen}\n  why:     {intent}\n  look at: {look_at}\n  \
+             again:   cargo test {name}",
+            id = rule.id,
+            sentence = rule.sentence,
+            intent = rule.intent,
+            look_at = rule.look_at,
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Checks of ends: running, panics, cancellation, the end of a host.

@@ -1,0 +1,1 @@
+//! Checks of the HTTP server on a host.

@@ -1,0 +1,1 @@
+//! Checks of sockets: readiness, registration, hang-ups.

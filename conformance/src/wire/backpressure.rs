@@ -1,0 +1,5 @@
+//! BPR: backpressure.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

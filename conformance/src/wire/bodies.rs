@@ -1,0 +1,5 @@
+//! BODY: framing of request bodies.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

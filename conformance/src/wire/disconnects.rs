@@ -1,0 +1,5 @@
+//! DRP: disconnects and cancellation, as seen from outside.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! ERR: failures and isolation.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! FLD: header fields.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! KA: persistent connections.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! REQ: request line and target.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! RSP: framing of responses.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,309 @@
+//! `Session`: one rule at work on one server. It connects, tries cases, and keeps the evidence.
+
+use std::fmt;
+
+use crate::rule::Need;
+use crate::verdict::{Case, CaseResult, Kind, Reason};
+use crate::wire::client::Trace;
+use crate::wire::{Client, Ended, Patience, Received, Response, Target};
+
+/// Statuses by which a server says that it takes a request for malformed, too large, or for
+/// something that it does not do. Where a rule asks for another of them, any of these with a close
+/// is a refusal all the same, and a warning.
+const REFUSALS: [u16; 10] = [400, 408, 411, 413, 414, 417, 426, 431, 501, 505];
+
+/// One rule at work on one server.
+pub struct Session<'a> {
+    /// The server.
+    pub target: &'a Target,
+    pub(crate) cases: Vec<Case>,
+    trace: Trace,
+    connections: usize,
+}
+
+/// Why a check ended before its cases did.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    /// Something that it depends on did not hold.
+    Blocked(Reason),
+    /// It does not apply here.
+    Skip(Reason),
+    /// The suite can't go on.
+    Error(String),
+}
+
+impl Stop {
+    /// Blocked, for a reason.
+    pub fn blocked(slug: &str, text: impl Into<String>) -> Stop {
+        Stop::Blocked(Reason { slug: slug.to_owned(), text: text.into() })
+    }
+
+    /// Skipped, for a reason.
+    pub fn skip(slug: &str, text: impl Into<String>) -> Stop {
+        Stop::Skip(Reason { slug: slug.to_owned(), text: text.into() })
+    }
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(target: &'a Target) -> Session<'a> {
+        Session { target, cases: Vec::new(), trace: Trace::new(), connections: 0 }
+    }
+
+    /// How long to wait.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.target.patience
+    }
+
+    /// Goes on only where the server offers this.
+    ///
+    /// # Errors
+    ///
+    /// Blocked without the probe application, skipped without one of its features, or anything else.
+    pub fn need(&self, need: Need) -> Result<(), Stop> {
+        match need {
+            Need::Probe(feature) => match &self.target.probe {
+                None => Err(Stop::blocked("needs-probe", "needs the probe application")),
+                Some(probe) if probe.features.contains(feature) => Ok(()),
+                Some(_) => Err(Stop::skip(
+                    "lacks-feature",
+                    format!("the probe application here lacks `{feature}`"),
+                )),
+            },
+            Need::Control if self.target.launcher.is_some() => Ok(()),
+            Need::Control => {
+                let text = "needs to start and stop the server: --exec \"command {port}\"";
+                Err(Stop::skip("needs-control", text))
+            }
+            Need::Http2 if self.target.http2 => Ok(()),
+            Need::Http2 => {
+                Err(Stop::skip("no-http2", "the server speaks no HTTP/2 with prior knowledge"))
+            }
+            Need::Declared(bound) => {
+                use crate::rule::Bound::{BodyBytes, Connections, Requests};
+                let declared = &self.target.declared;
+                let (value, option) = match bound {
+                    Connections => (declared.connection_limit, "--connection-limit N"),
+                    BodyBytes => (declared.body_limit, "--body-limit BYTES"),
+                    Requests => (declared.requests_per_connection, "--requests-per-connection N"),
+                };
+                let text = || format!("nobody has declared the server's bound: {option}");
+                value.map(drop).ok_or_else(|| Stop::skip("undeclared", text()))
+            }
+        }
+    }
+
+    /// Whether the probe application is there, with this feature.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        self.target.probe.as_ref().is_some_and(|probe| probe.features.contains(feature))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When the server takes no connection.
+    pub fn connect(&mut self) -> Result<Client, Stop> {
+        self.connect_to(self.target.address)
+    }
+
+    /// Connects to another server of the kind; see [`Launcher`](crate::wire::Launcher).
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub fn connect_to(&mut self, address: std::net::SocketAddr) -> Result<Client, Stop> {
+        self.connections += 1;
+        Client::connect(address, self.connections, &self.trace, self.patience())
+            .map_err(|error| Stop::Error(format!("cannot connect to {address}: {error}")))
+    }
+
+    /// A plain request of HTTP/1.1 with a `Host`, and with these header lines (each ending with
+    /// CRLF).
+    #[must_use]
+    pub fn request(&self, method: &str, target: &str, lines: &str) -> Vec<u8> {
+        let authority = &self.target.authority;
+        format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{lines}\r\n").into_bytes()
+    }
+
+    /// Sends one request on a connection of its own, and reads the response. No case yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Result<Received, Stop> {
+        let method = method_of(request.as_ref());
+        let mut client = self.connect()?;
+        client.send(request);
+        Ok(client.response(&method))
+    }
+
+    /// A GET on a connection of its own, as a helper for what a check has to know or to set off.
+    ///
+    /// # Errors
+    ///
+    /// Stops the check when there is no complete 200.
+    pub fn get(&mut self, target: &str) -> Result<Response, Stop> {
+        let request = self.request("GET", target, "Connection: close\r\n");
+        match self.ask(request)? {
+            Received::Response(response) if response.status == 200 && response.complete => {
+                Ok(*response)
+            }
+            other => Err(Stop::blocked("helper-failed", format!("GET {target} gave {other}"))),
+        }
+    }
+
+    /// The twin of refusals: a request that has to be accepted. Any answer but a refusal or a
+    /// failure counts, since without the probe application nobody knows what is there.
+    ///
+    /// # Errors
+    ///
+    /// Blocked, when it is refused: what a server does that refuses everything says nothing.
+    pub fn accept(&mut self, name: &str, request: impl AsRef<[u8]>) -> Result<Response, Stop> {
+        let received = self.ask(request)?;
+        let held = matches!(&received, Received::Response(response)
+            if !REFUSALS.contains(&response.status) && response.status < 500 && response.complete);
+        self.case(name, Kind::Accept, CaseResult::of(held), "any answer but a refusal", &received);
+        match received {
+            Received::Response(response) if held => Ok(*response),
+            other => {
+                let text = format!("its accepted twin, {name}, gave {other}");
+                Err(Stop::blocked("twin-refused", text))
+            }
+        }
+    }
+
+    /// As [`Session::accept`], where refusing is itself a miss and not a reason to stop.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub fn must_accept(
+        &mut self,
+        name: &str,
+        request: impl AsRef<[u8]>,
+    ) -> Result<Option<Response>, Stop> {
+        match self.accept(name, request) {
+            Ok(response) => Ok(Some(response)),
+            Err(Stop::Blocked(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// A request that has to be refused with one of these statuses, and then the connection closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub fn refuse(
+        &mut self,
+        name: &str,
+        request: impl AsRef<[u8]>,
+        statuses: &[u16],
+    ) -> Result<(), Stop> {
+        self.refused(name, request, statuses, CaseResult::Fail)
+    }
+
+    /// As [`Session::refuse`], where a SHOULD asks for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub fn should_refuse(
+        &mut self,
+        name: &str,
+        request: impl AsRef<[u8]>,
+        statuses: &[u16],
+    ) -> Result<(), Stop> {
+        self.refused(name, request, statuses, CaseResult::Warn)
+    }
+
+    fn refused(
+        &mut self,
+        name: &str,
+        request: impl AsRef<[u8]>,
+        statuses: &[u16],
+        miss: CaseResult,
+    ) -> Result<(), Stop> {
+        let mut client = self.connect()?;
+        client.send(request);
+        self.refusal(name, &mut client, statuses, miss);
+        Ok(())
+    }
+
+    /// Judges what comes on a connection after something that has to be refused: one of these
+    /// statuses, and a close.
+    pub fn refusal(&mut self, name: &str, client: &mut Client, statuses: &[u16], miss: CaseResult) {
+        let words: Vec<String> = statuses.iter().map(u16::to_string).collect();
+        let expected = format!("{}, then a close", words.join(" or "));
+        let received = client.response("GET");
+        let (result, got) = match &received {
+            Received::Response(response) if statuses.contains(&response.status) => {
+                match client.ended() {
+                    Ended::Open => {
+                        (miss, format!("{received}, and the connection {}", Ended::Open))
+                    }
+                    _ => (CaseResult::Pass, received.to_string()),
+                }
+            }
+            Received::Response(response) if REFUSALS.contains(&response.status) => {
+                match client.ended() {
+                    Ended::Open => {
+                        (miss, format!("{received}, and the connection {}", Ended::Open))
+                    }
+                    _ => (CaseResult::Warn, format!("{received}, then a close")),
+                }
+            }
+            Received::Closed | Received::Reset => (CaseResult::Warn, received.to_string()),
+            _ => (miss, received.to_string()),
+        };
+        self.case(name, Kind::Refuse, result, &expected, &got);
+    }
+
+    /// Any other case: what was expected, what came, and whether that is as it must be.
+    pub fn check(&mut self, name: &str, expected: &str, got: impl fmt::Display, held: bool) {
+        self.case(name, Kind::Behave, CaseResult::of(held), expected, &got);
+    }
+
+    /// As [`Session::check`], where a SHOULD asks for it.
+    pub fn should(&mut self, name: &str, expected: &str, got: impl fmt::Display, held: bool) {
+        let result = if held { CaseResult::Pass } else { CaseResult::Warn };
+        self.case(name, Kind::Behave, result, expected, &got);
+    }
+
+    /// Adds a case. What happened on the connections since the last one is its evidence.
+    pub fn case(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        result: CaseResult,
+        expected: &str,
+        got: &dyn fmt::Display,
+    ) {
+        let trace = self.trace.take();
+        self.connections = 0;
+        self.cases.push(Case {
+            name: name.to_owned(),
+            kind,
+            result,
+            expected: expected.to_owned(),
+            got: got.to_string(),
+            trace: if result == CaseResult::Pass { Vec::new() } else { trace },
+        });
+    }
+}
+
+impl CaseResult {
+    /// Pass or fail.
+    #[must_use]
+    pub fn of(held: bool) -> CaseResult {
+        if held { CaseResult::Pass } else { CaseResult::Fail }
+    }
+}
+
+/// The method of a request, for how its response is framed.
+fn method_of(request: &[u8]) -> String {
+    let word = request.split(|byte| *byte == b' ').next().unwrap_or_default();
+    String::from_utf8_lossy(word).trim_start().to_owned()
+}

@@ -1,0 +1,5 @@
+//! SMG: request smuggling.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,5 @@
+//! UPG: upgrades.
+
+use super::WireCheck;
+
+pub(crate) const CHECKS: &[WireCheck] = &[];

@@ -1,0 +1,94 @@
+//! The host checks under test: each broken host is caught by its rule, and in its rule's words.
+//!
+//! A twin is a host that breaks one rule, mostly a good one behind a trampoline that does not keep
+//! its promises. A check that no twin fails is not a check.
+
+mod host_twins {
+    pub(crate) mod ends;
+    pub(crate) mod serving;
+    pub(crate) mod sockets;
+    pub(crate) mod twin;
+    pub(crate) mod waits;
+    pub(crate) mod work;
+}
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread;
+
+use gateway_conformance::host::{self, CHECKS};
+use gateway_conformance::rule::{self, Level, Status, Tested};
+use host_twins::twin::Twin;
+use host_twins::{ends, serving, sockets, waits, work};
+
+/// How many twins are tried beside each other: most of them only hang.
+const BESIDE: usize = 8;
+
+fn twins() -> Vec<Twin> {
+    let files = [waits::twins(), sockets::twins(), work::twins(), ends::twins(), serving::twins()];
+    files.into_iter().flatten().collect()
+}
+
+#[test]
+fn each_broken_host_is_caught_by_its_rule_in_its_words() {
+    let (twins, missed) = (Mutex::new(twins()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..BESIDE {
+            scope.spawn(|| {
+                loop {
+                    let Some(twin) = twins.lock().unwrap().pop() else { break };
+                    if let Err(problem) = twin.is_caught() {
+                        missed.lock().unwrap().push(format!("{}: {problem}", twin.rule));
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn each_must_for_hosts_has_a_broken_host() {
+    let broken: BTreeSet<&str> = twins().iter().map(|twin| twin.rule).collect();
+    let in_process = |rule: &&rule::Rule| {
+        rule.level == Level::Must
+            && rule.status == Status::Active
+            && rule.tested.contains(&Tested::InProcess)
+    };
+    let whole: Vec<&str> = rule::all()
+        .filter(in_process)
+        .map(|rule| rule.id)
+        .filter(|id| !broken.contains(id))
+        .collect();
+    assert!(whole.is_empty(), "no broken host for {whole:?}");
+}
+
+#[test]
+fn each_rule_for_hosts_has_one_check_that_is_named_after_it() {
+    for check in CHECKS {
+        let prefix = check.rule.to_lowercase().replace('-', "_") + "_";
+        assert!(check.name.starts_with(&prefix), "{} checks {}", check.name, check.rule);
+        let rule = rule::find(check.rule).unwrap_or_else(|| panic!("no rule {}", check.rule));
+        assert!(rule.tested.contains(&Tested::InProcess), "{} is not for hosts", rule.id);
+        let twins = CHECKS.iter().filter(|other| other.rule == check.rule);
+        assert_eq!(twins.count(), 1, "{}", check.rule);
+    }
+    let checked: BTreeSet<&str> = CHECKS.iter().map(|check| check.rule).collect();
+    let in_process = rule::all().filter(|rule| rule.tested.contains(&Tested::InProcess));
+    let unchecked: Vec<&str> =
+        in_process.map(|rule| rule.id).filter(|id| !checked.contains(id)).collect();
+    assert!(unchecked.is_empty(), "no check for {unchecked:?}");
+}
+
+#[test]
+fn a_hanging_host_is_given_up() {
+    let never = |_: &host::Subject| loop {
+        thread::park();
+    };
+    let check = host::HostCheck { rule: "YLD-01", name: "never", check: never };
+    let patience = std::time::Duration::from_millis(50);
+    let start = || gateway_blocking::Blocking::new(1).unwrap();
+    let error = host::check(&check, patience, start).unwrap_err();
+    assert!(error.contains("hangs"), "{error}");
+}
