@@ -193,6 +193,12 @@ impl Client {
         &self.stream
     }
 
+    /// How long to wait.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Adds a remark to the record.
     pub fn note(&self, text: impl Into<String>) {
         self.trace.add(self.number, What::Note(text.into()));

@@ -1,0 +1,270 @@
+//! `Twin`: a server that breaks one rule, and what is to be said about it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use gateway_conformance::wire::{Instance, Launcher, Options, Patience, Target, run};
+use gateway_conformance::{Verdict, probe};
+use gateway_core::App;
+use gateway_http::Server;
+use gateway_tests::Serving;
+use gateway_tokio::Tokio;
+
+/// How long a twin is waited for. A good server answers within a fraction of it.
+pub(crate) const PATIENCE: Patience = Patience {
+    signal: Duration::from_secs(2),
+    silence: Duration::from_millis(100),
+    poll: Duration::from_millis(5),
+    deadline: Duration::from_secs(3),
+};
+
+/// How long a good server goes on with its requests when it drains.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A server that breaks a rule.
+pub(crate) struct Twin {
+    /// The rule that it breaks.
+    pub(crate) rule: &'static str,
+    /// What a failed case has to say, in part: in its name, or in what came.
+    says: &'static str,
+    start: Start,
+}
+
+/// Starts a server.
+type Start = Arc<dyn Fn() -> Box<dyn Instance> + Send + Sync>;
+
+impl Twin {
+    /// A server of this kind.
+    pub(crate) fn new(
+        rule: &'static str,
+        says: &'static str,
+        start: impl Fn() -> Box<dyn Instance> + Send + Sync + 'static,
+    ) -> Twin {
+        Twin { rule, says, start: Arc::new(start) }
+    }
+
+    /// A good server with a broken application in place of the probe.
+    pub(crate) fn app<A: App>(rule: &'static str, says: &'static str, app: fn() -> A) -> Twin {
+        Twin::new(rule, says, move || Box::new(Good::start(app())))
+    }
+
+    /// A good server that is not sent what the client sends, but what `front` makes of it, segment
+    /// by segment.
+    pub(crate) fn front(rule: &'static str, says: &'static str, front: fn(&mut Vec<u8>)) -> Twin {
+        Twin::tampered(rule, says, front, |_| {})
+    }
+
+    /// A good server whose client is not sent what the server sends, but what `back` makes of it,
+    /// segment by segment.
+    pub(crate) fn back(rule: &'static str, says: &'static str, back: fn(&mut Vec<u8>)) -> Twin {
+        Twin::tampered(rule, says, |_| {}, back)
+    }
+
+    /// Both.
+    pub(crate) fn tampered(
+        rule: &'static str,
+        says: &'static str,
+        front: fn(&mut Vec<u8>),
+        back: fn(&mut Vec<u8>),
+    ) -> Twin {
+        Twin::new(rule, says, move || {
+            let serve = move |client, server| tamper(client, server, front, back);
+            Box::new(Proxied::start(good(), serve))
+        })
+    }
+
+    /// A function that serves each connection: it is given the client's stream, and the address of
+    /// a good server.
+    pub(crate) fn server(
+        rule: &'static str,
+        says: &'static str,
+        serve: fn(TcpStream, SocketAddr),
+    ) -> Twin {
+        Twin::new(rule, says, move || Box::new(Proxied::start(good(), serve)))
+    }
+
+    /// Whether its rule's check fails on it, and says so.
+    pub(crate) fn is_caught(&self) -> Result<(), String> {
+        let start = self.start.clone();
+        let mut target = target((self.start)());
+        target.launcher = Some(Box::new(Starts(start)));
+        let options = Options { only: vec![self.rule.to_owned()], jobs: 1 };
+        let outcomes = run(&target, &options, &|_| {});
+        let outcome = outcomes.first().ok_or("no check")?;
+        if !matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
+            return Err(format!("does not notice {:?}: {outcome:#?}", self.says));
+        }
+        let said = |case: &gateway_conformance::verdict::Case| {
+            format!("{}: {}", case.name, case.got).contains(self.says)
+        };
+        let failed = gateway_conformance::verdict::CaseResult::Pass;
+        if outcome.cases.iter().any(|case| case.result != failed && said(case)) {
+            return Ok(());
+        }
+        Err(format!("does not say {:?}: {outcome:#?}", self.says))
+    }
+}
+
+/// The server under test, with what it offers.
+pub(crate) fn target(server: Box<dyn Instance>) -> Target {
+    let address = server.address();
+    let mut target = Target::discover(address, &address.to_string(), PATIENCE)
+        .unwrap_or_else(|error| panic!("the twin does not answer at all: {error}"));
+    target.launcher = Some(Box::new(Starts(Arc::new(|| good()))));
+    target.instance = Some(server.into());
+    target
+}
+
+struct Starts(Start);
+
+impl Launcher for Starts {
+    fn start(&self) -> io::Result<Box<dyn Instance>> {
+        Ok((self.0)())
+    }
+}
+
+/// A good server with the probe application.
+pub(crate) fn good() -> Box<dyn Instance> {
+    Box::new(Good::start(probe::app()))
+}
+
+/// A server of ours, in this process.
+pub(crate) struct Good(Serving);
+
+impl Good {
+    pub(crate) fn start(app: impl App) -> Good {
+        let server = Server::new(app).drain_deadline(DRAIN);
+        Good(Serving::start(Tokio::new(2).expect("the host starts"), server))
+    }
+}
+
+impl Instance for Good {
+    fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    fn terminate(&mut self) {
+        self.0.drain();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.has_ended()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn descriptors(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// A good server, and something that stands in front of it.
+pub(crate) struct Proxied {
+    good: Box<dyn Instance>,
+    address: SocketAddr,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Proxied {
+    /// `serve` is given each client's stream, and the good server's address.
+    pub(crate) fn start(
+        good: Box<dyn Instance>,
+        serve: impl Fn(TcpStream, SocketAddr) + Clone + Send + 'static,
+    ) -> Proxied {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (address, server) = (listener.local_addr().expect("an address"), good.address());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let told = stopped.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), serve) = (client, serve.clone()) else { continue };
+                if told.load(Ordering::Acquire) {
+                    return;
+                }
+                thread::spawn(move || serve(client, server));
+            }
+        });
+        Proxied { good, address, stopped }
+    }
+
+    fn stop(&self) {
+        if !self.stopped.swap(true, Ordering::AcqRel) {
+            // Wakes it up, to see that it is over.
+            let _ = TcpStream::connect(self.address);
+        }
+    }
+}
+
+impl Instance for Proxied {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn terminate(&mut self) {
+        self.stop();
+        self.good.terminate();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.good.has_ended()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn descriptors(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl Drop for Proxied {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Passes bytes on both ways, and what `front` and `back` make of them.
+pub(crate) fn tamper(
+    client: TcpStream,
+    server: SocketAddr,
+    front: impl FnMut(&mut Vec<u8>) + Send,
+    back: impl FnMut(&mut Vec<u8>) + Send,
+) {
+    let Ok(server) = TcpStream::connect(server) else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    thread::scope(|scope| {
+        scope.spawn(|| pass(&client, &server, front));
+        pass(&server, &client, back);
+        // The server's side is over: what the client still sends has nobody to go to.
+        let _ = client.shutdown(Shutdown::Both);
+    });
+}
+
+/// Passes bytes on one way, until there are no more.
+pub(crate) fn pass(mut from: &TcpStream, mut to: &TcpStream, mut change: impl FnMut(&mut Vec<u8>)) {
+    let mut buf = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buf) {
+        let mut bytes = buf[..read].to_vec();
+        change(&mut bytes);
+        if to.write_all(&bytes).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Replaces each occurrence of `old`.
+pub(crate) fn replace(bytes: &mut Vec<u8>, old: &[u8], new: &[u8]) {
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(old.len()).position(|window| window == old) {
+        bytes.splice(at + found..at + found + old.len(), new.iter().copied());
+        at += found + new.len();
+    }
+}
