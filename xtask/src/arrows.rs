@@ -1,6 +1,7 @@
 //! The arrows: which crate of the project may depend on which.
 //!
-//! They point one way: hosts to core, http to net to core, launch to all of these. Whoever adds a
+//! They point one way: hosts to core, http to net to core, launch to all of these; the suite to
+//! core and http. Whoever adds a
 //! crate adds its row here. Dependencies of tests alone (`[dev-dependencies]`) are not arrows.
 
 use crate::command::{self, cargo};
@@ -8,7 +9,7 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 10] = [
+const ARROWS: [Row; 11] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
@@ -34,6 +35,11 @@ const ARROWS: [Row; 10] = [
         "the launcher knows hosts and server, and no application",
     ),
     (
+        "gateway-conformance",
+        &["gateway-core", "gateway-net", "gateway-http"],
+        "the suite checks any host, so names none",
+    ),
+    (
         "gateway-examples",
         &[
             "gateway-core",
@@ -44,6 +50,7 @@ const ARROWS: [Row; 10] = [
             "gateway-async-std",
             "gateway-blocking",
             "gateway-launch",
+            "gateway-conformance",
         ],
         "examples show what a user can do, and users have no tests of ours",
     ),

@@ -5,20 +5,21 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use gateway_core::{App, Body, Error, JoinError, respond, spawn};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
 use crate::connections::{Connection, Phase, Slot};
+use crate::linger::Lingering;
 use crate::preface::{Protocol, Rewound};
+use crate::strict;
 
 /// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
 /// 431 and a close.
@@ -30,7 +31,7 @@ where
     A: App,
     S: Read + Write + Unpin + Send + 'static,
 {
-    let mut stream = Rewound::new(stream);
+    let mut stream = Rewound::new(Lingering::new(stream, Arc::downgrade(&connection.slot())));
     let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
         Phase::Serve => stream.poll_protocol(cx),
         Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),
@@ -127,18 +128,68 @@ fn answer<A: App>(
     requests: Arc<Requests<A>>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent<A>>, Infallible>> {
-    let in_hand = InHand::new(requests);
-    let request = request.map(|body| match body.is_end_stream() {
+    let mut request = request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
-        false => {
-            let unreadable = |error| Error::client(StatusCode::BAD_REQUEST, error);
-            Body::new(body.map_err(unreadable))
-        }
+        false => Body::new(Arriving { body, ended: false, slot: requests.slot.clone() }),
     });
+    let in_hand = InHand::new(requests);
     respond(async move {
-        let response = in_hand.0.app.call(request).await?;
+        let asked = match strict::admit(&mut request) {
+            Ok(asked) => asked,
+            Err(error) => return Ok(refused(&error)),
+        };
+        let mut response = in_hand.0.app.call(request).await?;
+        strict::release(&asked, &mut response)?;
         Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))
     })
+}
+
+/// The answer to a request that no app sees. The connection is closed behind it: what follows may
+/// be a part of it.
+#[cold]
+fn refused<A>(error: &Error) -> http::Response<Sent<A>> {
+    error.log();
+    let mut response = error.response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.map(Sent::from)
+}
+
+/// A request's body, which its connection must know about when it is given up before its end.
+struct Arriving {
+    body: Incoming,
+    ended: bool,
+    slot: Arc<Slot>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.ended = frame.is_none();
+        let unreadable = |error| Error::client(StatusCode::BAD_REQUEST, error);
+        Poll::Ready(frame.map(|frame| frame.map_err(unreadable)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.slot.gives_up_a_body();
+        }
+    }
 }
 
 /// A response's body, which keeps its request in hand until it has been sent or given up.

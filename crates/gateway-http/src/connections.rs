@@ -10,7 +10,7 @@
 //! | `Drain` | the server drains, or the connection was idle too long | finishes what it has begun, then closes |
 //! | `Close` | the drain deadline, its client is gone, or the next sweep finds it idle still | drops everything at once |
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -93,6 +93,7 @@ impl Connections {
             left: AtomicU64::new(STAYS),
             phase: AtomicU8::new(Phase::Serve as u8),
             busy: AtomicUsize::new(0),
+            unread: AtomicBool::new(false),
             idle_since: AtomicU64::new(self.shared.now.load(Ordering::Relaxed)),
             waker: Mutex::new(None),
         });
@@ -181,6 +182,8 @@ pub(crate) struct Slot {
     number: u64,
     phase: AtomicU8,
     busy: AtomicUsize,
+    /// Whether the body of a request has been given up before its end.
+    unread: AtomicBool,
     idle_since: AtomicU64,
     /// When its client has closed its sending side, or `STAYS`.
     left: AtomicU64,
@@ -197,6 +200,21 @@ impl Slot {
     pub(crate) fn end(&self) {
         self.idle_since.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed);
         self.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// The body of a request has been given up before its end.
+    pub(crate) fn gives_up_a_body(&self) {
+        self.unread.store(true, Ordering::Release);
+    }
+
+    /// Whether its close has to wait for what the client still sends. A server that drains waits
+    /// only where it knows that there is something.
+    pub(crate) fn lingers(&self) -> bool {
+        match Phase::of(self.phase.load(Ordering::Acquire)) {
+            Phase::Serve => true,
+            Phase::Drain => self.unread.load(Ordering::Acquire),
+            Phase::Close => false,
+        }
     }
 
     fn tell(&self, phase: Phase) {

@@ -23,6 +23,8 @@
 //! | `connection.rs` | one connection: which protocol, which app, when to go |
 //! | `connections.rs` | what the server knows of all its connections |
 //! | `departures.rs` | clients that leave while their request is in hand |
+//! | `strict.rs` | what hyper lets through, and the gateway does not |
+//! | `linger.rs` | closing without losing the last response |
 //! | `preface.rs` | HTTP/1 or HTTP/2, by the first bytes |
 //! | `upgrade.rs` | `101` and `CONNECT`: the connection becomes the app's |
 
@@ -31,13 +33,16 @@
 mod connection;
 mod connections;
 mod departures;
+mod linger;
 mod listener;
 mod preface;
 mod server;
+mod strict;
 mod upgrade;
 
 pub use connection::HEAD_BYTES;
 pub use connections::{DEPARTURE_GRACE, IDLE_DEADLINE};
+pub use linger::LINGER;
 pub use listener::Listener;
 pub use server::{Bound, DRAIN_DEADLINE, Server};
 pub use upgrade::{Upgraded, upgrade};

@@ -1,6 +1,8 @@
 //! Upgrades: after a `101`, or a 2xx answer to `CONNECT`, the connection becomes the app's.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gateway_core::{Error, Request};
 use gateway_net::Portable;
@@ -36,9 +38,22 @@ pub type Upgraded = Portable<hyper::upgrade::Upgraded>;
 /// The client's fault, when the request did not ask for an upgrade; and when the connection ended
 /// first, or the app answered otherwise.
 pub fn upgrade(request: &mut Request) -> impl Future<Output = Result<Upgraded, Error>> + use<> {
+    if let Some(claim) = request.extensions().get::<Claim>() {
+        claim.0.store(true, Ordering::Release);
+    }
     let upgrade = hyper::upgrade::on(request);
     async {
         let failed = |error| Error::client(http::StatusCode::BAD_REQUEST, error);
         upgrade.await.map(Portable).map_err(failed)
+    }
+}
+
+/// Whether an app has taken over the connection of its request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    pub(crate) fn is_made(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }

@@ -1,0 +1,340 @@
+//! What hyper lets through and the gateway does not: checked here, before the app sees a request,
+//! and before the client sees a response.
+
+use gateway_core::{Error, Fault};
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode, Version};
+
+use crate::upgrade::Claim;
+
+/// What a request asks of its connection, beyond an answer, and whether the app has taken it.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Nothing,
+    /// To speak another protocol from here on.
+    Upgrade(Claim),
+    /// To be a tunnel from here on.
+    Connect(Claim),
+}
+
+/// Admits a request, or says what is wrong with it. After a refusal the connection is to be closed.
+///
+/// # Errors
+///
+/// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
+pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
+    if request.version() <= Version::HTTP_11 {
+        check_target(request)?;
+        check_fields(request)?;
+    }
+    let claim = Claim::default();
+    let asked = if request.method() == Method::CONNECT {
+        Asked::Connect(claim.clone())
+    } else if asks_for_upgrade(request) {
+        Asked::Upgrade(claim.clone())
+    } else {
+        return Ok(Asked::Nothing);
+    };
+    request.extensions_mut().insert(claim);
+    Ok(asked)
+}
+
+fn check_fields<B>(request: &mut Request<B>) -> Result<(), Error> {
+    let (mut hosts, mut codings) = (0, 0);
+    for (name, value) in request.headers() {
+        if name == HOST {
+            hosts += 1;
+            if !is_host(value.as_bytes()) {
+                return Err(malformed("the Host field is not a host and a port"));
+            }
+        } else if name == TRANSFER_ENCODING {
+            codings += 1;
+            check_coding(value)?;
+        } else if name == EXPECT {
+            if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+                let message = "the only expectation that can be met here is 100-continue";
+                return Err(Error::client(StatusCode::EXPECTATION_FAILED, message));
+            }
+        }
+    }
+    if codings > 1 {
+        return Err(malformed("the body is chunked more than once"));
+    }
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(malformed("a request has exactly one Host field"));
+    }
+    obey_authority(request)
+}
+
+/// Lets a response go, without the fields that are the connection's business.
+///
+/// # Errors
+///
+/// When it hands the connection over, and nobody has taken it: the application's fault, or the
+/// client's, which has asked for a tunnel where there is none.
+pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<(), Error> {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    match asked {
+        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(()),
+        _ if switches => {
+            let message = "the application has switched protocols without a call of `upgrade`";
+            return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
+        }
+        Asked::Connect(claim) if response.status().is_success() && !claim.is_made() => {
+            let message = "there is no tunnel here";
+            return Err(Error::client(StatusCode::NOT_IMPLEMENTED, message));
+        }
+        _ => {}
+    }
+    if response.headers().keys().any(is_hop_by_hop) {
+        strip(response.headers_mut());
+    }
+    Ok(())
+}
+
+fn malformed(message: &'static str) -> Error {
+    Error::client(StatusCode::BAD_REQUEST, message)
+}
+
+/// RFC 9112, section 3.2: which form of the target goes with which method.
+fn check_target<B>(request: &Request<B>) -> Result<(), Error> {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("", |target| target.as_str());
+    let fits = match *request.method() {
+        Method::CONNECT => uri.scheme().is_none() && uri.authority().is_some() && path.is_empty(),
+        Method::OPTIONS if path == "*" => true,
+        _ => path.starts_with('/') || (path.is_empty() && uri.scheme().is_some()),
+    };
+    if !fits || !path.is_ascii() {
+        return Err(malformed("the request's target does not go with its method"));
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(malformed("the request's target names a user"));
+    }
+    Ok(())
+}
+
+/// RFC 9112, sections 6.1 and 7.1: chunked, once, and nothing else that this server knows.
+fn check_coding(value: &HeaderValue) -> Result<(), Error> {
+    let mut codings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut chunked = 0;
+    if codings.any(|coding| {
+        let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+        chunked += u32::from(is_chunked);
+        !is_chunked && !coding.is_empty()
+    }) {
+        let message = "the only transfer coding known here is chunked";
+        return Err(Error::client(StatusCode::NOT_IMPLEMENTED, message));
+    }
+    if chunked == 1 { Ok(()) } else { Err(malformed("the body is chunked exactly once")) }
+}
+
+/// Whether this is a host, as RFC 3986 has it, and perhaps a port; or nothing.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) => {
+                let literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+                if end == 0 || !rest[..end].iter().all(literal) {
+                    return false;
+                }
+                (&rest[..0], &rest[end + 1..])
+            }
+            None => return false,
+        },
+        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
+    };
+    let named = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
+    host.iter().all(named)
+        && match port {
+            [] => true,
+            [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
+}
+
+/// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
+fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
+    let host = HeaderValue::from_str(authority.as_str())?;
+    request.headers_mut().insert(HOST, host);
+    Ok(())
+}
+
+/// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
+/// Whoever asks otherwise is not heard.
+fn asks_for_upgrade<B>(request: &mut Request<B>) -> bool {
+    if !request.headers().contains_key(UPGRADE) {
+        return false;
+    }
+    let asks = request.version() == Version::HTTP_11
+        && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    if !asks {
+        request.headers_mut().remove(UPGRADE);
+    }
+    asks
+}
+
+/// The options of the Connection fields.
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(CONNECTION).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    name == CONNECTION
+        || name == TRANSFER_ENCODING
+        || name == UPGRADE
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// Takes off what an app may not set, and what its Connection field names. `close` stays.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        options(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    let closes = named.iter().any(|name| name == "close");
+    for name in named.iter().filter(|name| *name != "close") {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+    if closes {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
+        match admit(&mut request(method, target, fields)) {
+            Ok(_) => 200,
+            Err(error) => error.status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn a_request_has_exactly_one_host() {
+        assert_eq!(status("GET", "/", &[("host", "a")]), 200);
+        assert_eq!(status("GET", "/", &[]), 400);
+        assert_eq!(status("GET", "/", &[("host", "a"), ("host", "a")]), 400);
+        let mut old = request("GET", "/", &[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert!(admit(&mut old).is_ok());
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in ["", "a", "a.b:80", "127.0.0.1:8000", "[::1]", "[::1]:80", "a:", "x_y-z~1"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["a b", "a/b", "a@b", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a,b", "a#", "é"]
+        {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_target_goes_with_its_method() {
+        let host = [("host", "a")];
+        for (method, target) in [
+            ("OPTIONS", "*"),
+            ("CONNECT", "a:80"),
+            ("GET", "http://b/c"),
+            ("GET", "http://b"),
+            ("GET", "/c?d"),
+        ] {
+            assert_eq!(status(method, target, &host), 200, "{method} {target}");
+        }
+        for (method, target) in
+            [("GET", "*"), ("GET", "a:80"), ("CONNECT", "/"), ("GET", "http://u@b/"), ("GET", "/é")]
+        {
+            assert_eq!(status(method, target, &host), 400, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn the_authority_in_the_target_is_the_host() {
+        let mut request = request("GET", "http://b:1/c", &[("host", "a")]);
+        admit(&mut request).unwrap();
+        assert_eq!(request.headers()[HOST], "b:1");
+    }
+
+    #[test]
+    fn a_body_is_chunked_exactly_once() {
+        let coded = |codings: &[&str]| {
+            let mut fields = vec![("host", "a")];
+            fields.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            status("POST", "/", &fields)
+        };
+        assert_eq!((coded(&["chunked"]), coded(&["Chunked ,"])), (200, 200));
+        assert_eq!((coded(&["chunked, chunked"]), coded(&["chunked", "chunked"])), (400, 400));
+        assert_eq!(
+            (coded(&["gzip, chunked"]), coded(&["identity"]), coded(&[","])),
+            (501, 501, 400)
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_twice_or_not_at_all() {
+        let upgrade = ("upgrade", "echo");
+        let mut both = request("GET", "/", &[("host", "a"), upgrade, ("connection", "x, Upgrade")]);
+        assert!(matches!(admit(&mut both).unwrap(), Asked::Upgrade(_)));
+        let mut one = request("GET", "/", &[("host", "a"), upgrade]);
+        assert!(matches!(admit(&mut one).unwrap(), Asked::Nothing));
+        assert!(!one.headers().contains_key(UPGRADE));
+    }
+
+    #[test]
+    fn a_connection_is_handed_over_only_to_who_has_taken_it() {
+        let answer = |asked: &Asked, status: u16| {
+            let mut response = Response::builder().status(status).body(()).unwrap();
+            release(asked, &mut response).map_err(|error| error.status().as_u16())
+        };
+        let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
+        let mut upgrade = request("GET", "/", &upgrade).map(|()| gateway_core::Body::empty());
+        let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
+        let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
+        assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
+        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(())));
+        drop(crate::upgrade(&mut upgrade));
+        assert_eq!(answer(&upgraded, 101), Ok(()));
+    }
+
+    #[test]
+    fn a_response_keeps_what_is_its_own() {
+        let fields = [
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=9"),
+            ("transfer-encoding", "gzip"),
+            ("upgrade", "nothing"),
+            ("x-own", "1"),
+        ];
+        let mut response = Response::builder();
+        for (name, value) in fields {
+            response = response.header(name, value);
+        }
+        let mut response = response.body(()).unwrap();
+        release(&Asked::Nothing, &mut response).unwrap();
+        let mut left: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["connection", "x-own"]);
+        assert_eq!(response.headers()[CONNECTION], "close");
+    }
+}
