@@ -24,10 +24,12 @@
 //! | `host.rs`, `host/` | the rules for hosts: checks in process |
 //! | `wire.rs`, `wire/` | the rules for servers: checks from outside |
 //! | `probe.rs` | the application that lets a server be checked further |
+//! | `lint.rs` | the contract, checked inside a running system |
 
 #![forbid(unsafe_code)]
 
 pub mod host;
+pub mod lint;
 pub mod probe;
 pub mod rule;
 mod rules;
