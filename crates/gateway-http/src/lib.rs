@@ -24,12 +24,14 @@
 //! | `connections.rs` | what the server knows of all its connections |
 //! | `departures.rs` | clients that leave while their request is in hand |
 //! | `strict.rs` | what hyper lets through, and the gateway does not |
+//! | `announced.rs` | a body that keeps to the length that its head announces |
 //! | `linger.rs` | closing without losing the last response |
 //! | `preface.rs` | HTTP/1 or HTTP/2, by the first bytes |
 //! | `upgrade.rs` | `101` and `CONNECT`: the connection becomes the app's |
 
 #![forbid(unsafe_code)]
 
+mod announced;
 mod connection;
 mod connections;
 mod departures;

@@ -3,7 +3,8 @@
 
 use gateway_core::{Error, Fault};
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -68,16 +69,17 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<(), Error> {
     obey_authority(request)
 }
 
-/// Lets a response go, without the fields that are the connection's business.
+/// Lets a response go, without the fields that are the connection's business. Gives the length that
+/// the app has announced, if it has.
 ///
 /// # Errors
 ///
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
 /// client's, which has asked for a tunnel where there is none.
-pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<(), Error> {
+pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<Option<u64>, Error> {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     match asked {
-        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(()),
+        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(None),
         _ if switches => {
             let message = "the application has switched protocols without a call of `upgrade`";
             return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
@@ -88,10 +90,19 @@ pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<()
         }
         _ => {}
     }
-    if response.headers().keys().any(is_hop_by_hop) {
+    let mut announced = None;
+    let mut connections = false;
+    for (name, value) in response.headers() {
+        if name == CONTENT_LENGTH {
+            announced = value.to_str().ok().and_then(|length| length.parse().ok());
+        } else {
+            connections |= is_hop_by_hop(name);
+        }
+    }
+    if connections {
         strip(response.headers_mut());
     }
-    Ok(())
+    Ok(announced)
 }
 
 fn malformed(message: &'static str) -> Error {
@@ -311,9 +322,9 @@ mod tests {
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
         let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
-        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(())));
+        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(None)));
         drop(crate::upgrade(&mut upgrade));
-        assert_eq!(answer(&upgraded, 101), Ok(()));
+        assert_eq!(answer(&upgraded, 101), Ok(None));
     }
 
     #[test]
