@@ -9,14 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use gateway_core::{App, Body, Error, JoinError, respond, spawn};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
-use crate::announced;
 use crate::connections::{Connection, Phase, Slot};
 use crate::linger::Lingering;
 use crate::preface::{Protocol, Rewound};
@@ -134,23 +133,14 @@ fn answer<A: App>(
         false => Body::new(Arriving { body, ended: false, slot: requests.slot.clone() }),
     });
     let in_hand = InHand::new(requests);
-    let bodyless = request.method() == Method::HEAD;
     respond(async move {
         let asked = match strict::admit(&mut request) {
             Ok(asked) => asked,
             Err(error) => return Ok(refused(&error)),
         };
         let mut response = in_hand.0.app.call(request).await?;
-        let announced = strict::release(&asked, &mut response)?;
-        let (status, sent) = (response.status(), |body| Sent { body, in_hand: Some(in_hand) });
-        Ok(match announced {
-            // What has no body may announce the length of another response's.
-            Some(length) if !bodyless && status != StatusCode::NOT_MODIFIED => {
-                let (head, body) = response.into_parts();
-                http::Response::from_parts(head, sent(announced::check(body, length)?))
-            }
-            _ => response.map(sent),
-        })
+        strict::release(asked, &mut response)?;
+        Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))
     })
 }
 

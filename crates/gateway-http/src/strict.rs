@@ -6,14 +6,17 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 
+use crate::announced;
 use crate::upgrade::Claim;
 
 /// What a request asks of its connection, beyond an answer, and whether the app has taken it.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
     Nothing,
+    /// For the head alone.
+    Head,
     /// To speak another protocol from here on.
     Upgrade(Claim),
     /// To be a tunnel from here on.
@@ -26,24 +29,28 @@ pub(crate) enum Asked {
 ///
 /// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
 pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
+    let mut upgrades = false;
     if request.version() <= Version::HTTP_11 {
         check_target(request)?;
-        check_fields(request)?;
+        upgrades = check_fields(request)?;
     }
-    let claim = Claim::default();
-    let asked = if request.method() == Method::CONNECT {
-        Asked::Connect(claim.clone())
-    } else if asks_for_upgrade(request) {
-        Asked::Upgrade(claim.clone())
+    let asked: fn(Claim) -> Asked = if *request.method() == Method::CONNECT {
+        Asked::Connect
+    } else if upgrades && asks_for_upgrade(request) {
+        Asked::Upgrade
+    } else if *request.method() == Method::HEAD {
+        return Ok(Asked::Head);
     } else {
         return Ok(Asked::Nothing);
     };
-    request.extensions_mut().insert(claim);
-    Ok(asked)
+    let claim = Claim::default();
+    request.extensions_mut().insert(claim.clone());
+    Ok(asked(claim))
 }
 
-fn check_fields<B>(request: &mut Request<B>) -> Result<(), Error> {
-    let (mut hosts, mut codings) = (0, 0);
+/// Checks the fields, and says whether there is one for an upgrade.
+fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
+    let (mut hosts, mut codings, mut upgrades) = (0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
             hosts += 1;
@@ -58,6 +65,8 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<(), Error> {
                 let message = "the only expectation that can be met here is 100-continue";
                 return Err(Error::client(StatusCode::EXPECTATION_FAILED, message));
             }
+        } else if name == UPGRADE {
+            upgrades = true;
         }
     }
     if codings > 1 {
@@ -66,32 +75,34 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<(), Error> {
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(malformed("a request has exactly one Host field"));
     }
-    obey_authority(request)
+    obey_authority(request)?;
+    Ok(upgrades)
 }
 
-/// Lets a response go, without the fields that are the connection's business. Gives the length that
-/// the app has announced, if it has.
+/// Lets a response go, without the fields that are the connection's business, and with a body that
+/// keeps to the length that its head announces.
 ///
 /// # Errors
 ///
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
-/// client's, which has asked for a tunnel where there is none.
-pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<Option<u64>, Error> {
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    match asked {
-        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(None),
+/// client's, which has asked for a tunnel where there is none. And the application's fault, when the
+/// body is known to have another length.
+pub(crate) fn release(asked: Asked, response: &mut gateway_core::Response) -> Result<(), Error> {
+    let status = response.status();
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    match &asked {
+        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(()),
         _ if switches => {
             let message = "the application has switched protocols without a call of `upgrade`";
             return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
         }
-        Asked::Connect(claim) if response.status().is_success() && !claim.is_made() => {
+        Asked::Connect(claim) if status.is_success() && !claim.is_made() => {
             let message = "there is no tunnel here";
             return Err(Error::client(StatusCode::NOT_IMPLEMENTED, message));
         }
         _ => {}
     }
-    let mut announced = None;
-    let mut connections = false;
+    let (mut announced, mut connections) = (None, false);
     for (name, value) in response.headers() {
         if name == CONTENT_LENGTH {
             announced = value.to_str().ok().and_then(|length| length.parse().ok());
@@ -102,7 +113,15 @@ pub(crate) fn release<B>(asked: &Asked, response: &mut Response<B>) -> Result<Op
     if connections {
         strip(response.headers_mut());
     }
-    Ok(announced)
+    match announced {
+        // What has no body may announce the length of another response's.
+        Some(length) if !matches!(asked, Asked::Head) && status != StatusCode::NOT_MODIFIED => {
+            let body = std::mem::take(response.body_mut());
+            *response.body_mut() = announced::check(body, length)?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn malformed(message: &'static str) -> Error {
@@ -142,28 +161,40 @@ fn check_coding(value: &HeaderValue) -> Result<(), Error> {
     if chunked == 1 { Ok(()) } else { Err(malformed("the body is chunked exactly once")) }
 }
 
-/// Whether this is a host, as RFC 3986 has it, and perhaps a port; or nothing.
+/// The characters of a registered name: RFC 3986, section 3.2.2, without the comma, at which lists
+/// are split.
+const NAMED: [bool; 256] = {
+    let mut named = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        named[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
+            || matches!(byte as u8, b'!' | b'$' | b'&'..=b'+' | b';' | b'=');
+        byte += 1;
+    }
+    named
+};
+
+/// Whether this is a host and perhaps a port; or nothing.
 fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) => {
-                let literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-                if end == 0 || !rest[..end].iter().all(literal) {
-                    return false;
-                }
-                (&rest[..0], &rest[end + 1..])
+    let end = match value {
+        [b'[', literal @ ..] => {
+            let literal = literal
+                .iter()
+                .take_while(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+            let end = 1 + literal.count();
+            if end == 1 || value.get(end) != Some(&b']') {
+                return false;
             }
-            None => return false,
-        },
-        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
-    };
-    let named = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
-    host.iter().all(named)
-        && match port {
-            [] => true,
-            [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-            _ => false,
+            end + 1
         }
+        _ => value.iter().position(|byte| !NAMED[usize::from(*byte)]).unwrap_or(value.len()),
+    };
+    match &value[end..] {
+        [] => true,
+        [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
@@ -177,9 +208,6 @@ fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
 fn asks_for_upgrade<B>(request: &mut Request<B>) -> bool {
-    if !request.headers().contains_key(UPGRADE) {
-        return false;
-    }
     let asks = request.version() == Version::HTTP_11
         && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {
@@ -222,6 +250,7 @@ fn strip(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gateway_core::Body;
 
     fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(target);
@@ -314,17 +343,18 @@ mod tests {
     #[test]
     fn a_connection_is_handed_over_only_to_who_has_taken_it() {
         let answer = |asked: &Asked, status: u16| {
-            let mut response = Response::builder().status(status).body(()).unwrap();
-            release(asked, &mut response).map_err(|error| error.status().as_u16())
+            let head = http::Response::builder().status(status);
+            let mut response = head.body(Body::empty()).unwrap();
+            release(asked.clone(), &mut response).map_err(|error| error.status().as_u16())
         };
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
-        let mut upgrade = request("GET", "/", &upgrade).map(|()| gateway_core::Body::empty());
+        let mut upgrade = request("GET", "/", &upgrade).map(|()| Body::empty());
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
         let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
-        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(None)));
+        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(())));
         drop(crate::upgrade(&mut upgrade));
-        assert_eq!(answer(&upgraded, 101), Ok(None));
+        assert_eq!(answer(&upgraded, 101), Ok(()));
     }
 
     #[test]
@@ -337,12 +367,12 @@ mod tests {
             ("upgrade", "nothing"),
             ("x-own", "1"),
         ];
-        let mut response = Response::builder();
+        let mut response = http::Response::builder();
         for (name, value) in fields {
             response = response.header(name, value);
         }
-        let mut response = response.body(()).unwrap();
-        release(&Asked::Nothing, &mut response).unwrap();
+        let mut response = response.body(Body::empty()).unwrap();
+        release(Asked::Nothing, &mut response).unwrap();
         let mut left: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["connection", "x-own"]);
