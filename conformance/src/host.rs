@@ -10,10 +10,12 @@
 //! | `work.rs` | tasks and jobs |
 //! | `ends.rs` | running, panics, cancellation, the end of a host |
 //! | `serving.rs` | the HTTP server on this host |
+//! | `gauges.rs` | what checks count and wait with |
 //! | `catalogue.rs` | all of them by name, and `host_tests!` |
 
 mod catalogue;
 mod ends;
+mod gauges;
 mod serving;
 mod sockets;
 mod waits;
