@@ -2,7 +2,7 @@
 //!
 //! Both come from one list, so that an adapter can't miss a rule.
 
-use super::{HostCheck, ends, waits, work};
+use super::{HostCheck, ends, serving, waits, work};
 
 /// Makes the table of checks, and the macro that names them all.
 macro_rules! catalogue {
@@ -66,4 +66,17 @@ catalogue! { $
     "ERR-04" ends::err_04_a_panic_arrives_where_the_work_is_awaited,
     "ERR-08" ends::err_08_a_thousand_panics_lose_no_worker,
     // serving.rs
+    "RUN-05" serving::run_05_twenty_requests_wait_beside_each_other,
+    "RUN-06" serving::run_06_a_server_drains,
+    "DRP-04" serving::drp_04_what_is_sent_to_nobody_gives_an_error,
+    "SPN-02" serving::spn_02_a_scoped_task_ends_with_its_request,
+    "DRP-11" serving::drp_11_a_gone_client_costs_nothing_more,
+    "ERR-06" serving::err_06_no_second_head_follows_the_first,
+    "ERR-09" serving::err_09_a_panic_is_a_500_and_the_connection_goes_on,
+    "RSP-04" serving::rsp_04_bytes_beyond_the_announced_length_are_not_sent,
+    "RSP-05" serving::rsp_05_an_apps_hop_by_hop_fields_stay_at_home,
+    "RSP-08" serving::rsp_08_each_request_has_one_final_response,
+    "SMG-07" serving::smg_07_no_line_end_of_an_app_reaches_the_wire,
+    "MID-02" serving::mid_02_middleware_nests,
+    "BODY-11" serving::body_11_a_body_cut_off_is_an_error_and_no_end,
 }
