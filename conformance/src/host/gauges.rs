@@ -13,7 +13,7 @@ use gateway_core::{sleep, trampoline};
 use gateway_net::TcpStream;
 
 /// After how long a look is given up. A good host needs a fraction of it, also when it is busy.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(4);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(3);
 
 /// How long to wait between two looks.
 const LOOK: Duration = Duration::from_millis(1);

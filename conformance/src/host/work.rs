@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -352,14 +352,13 @@ pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) 
 pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subject) {
     type Wait = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
     subject.start().run(async {
-        let (alive, gate) = (Alive::default(), Gate::default());
+        let (alive, (go, blocked)) = (Alive::default(), mpsc::channel::<()>());
         let (mut stream, _peer) = pair();
-        let blocked = gate.clone();
         let waits: Vec<Wait> = vec![
             ("for nothing", Box::pin(pending())),
             ("for a timer", Box::pin(sleep(HOUR))),
             ("for a socket", Box::pin(async move { drop(stream.read(&mut [0]).await) })),
-            ("for a job", Box::pin(async move { drop(unblock(move || blocked.block()).await) })),
+            ("for a job", Box::pin(async move { drop(unblock(move || blocked.recv()).await) })),
             ("for a task", Box::pin(async { drop(spawn(sleep(HOUR)).await) })),
             ("for a gate", Box::pin(async { Gate::default().opened().await })),
         ];
@@ -383,7 +382,7 @@ pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subjec
             let told = task.await;
             assert!(matches!(told, Err(JoinError::Cancelled)), "waiting {what}, it gives {told:?}");
         }
-        gate.open();
+        drop(go);
         for _ in 0..100 {
             let guard = alive.guard();
             let task = spawn(async move {
@@ -405,7 +404,7 @@ pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subjec
 pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Subject) {
     let (host, other) = (subject.start(), subject.start());
     let elsewhere = other.run(async { trampoline().expect("a trampoline inside `run`") });
-    let finished = host.run(async {
+    let [finished] = host.run(async {
         let gate = Gate::default();
         let task = |n: usize| {
             let gate = gate.clone();
@@ -430,7 +429,7 @@ pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Sub
             assert!(arrived, "awaited {place}, a task gives {result:?}");
         }
         eventually("a task has finished", || four.is_finished()).await;
-        four
+        [four]
     });
     let result = other.run(finished);
     assert!(matches!(result, Ok(4)), "awaited after its host's run, a task gives {result:?}");

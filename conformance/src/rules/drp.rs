@@ -165,4 +165,18 @@ pub(crate) const RULES: &[Rule] = &[
         look_at: "whether the host reports a hang-up of a socket that nobody reads or writes at \
             the moment",
     },
+    Rule {
+        id: "DRP-12",
+        level: Must,
+        sentence: "Hosts that are started and dropped again and again leave no threads and no \
+            descriptors behind.",
+        intent: "A test suite starts a host for each test, and a service one for each \
+            configuration that it loads.",
+        source: "this project",
+        tested: &[InProcess],
+        needs: &[],
+        status: Active,
+        since: "0.1",
+        look_at: "threads that nobody tells to end, and what holds the host in a circle",
+    },
 ];

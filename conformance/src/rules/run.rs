@@ -6,8 +6,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "RUN-01",
         level: Must,
-        sentence: "`run` polls its future on the calling thread, gives what the future gives, \
-            and has dropped the future by then.",
+        sentence: "`run` polls its future on the calling thread, under the host's trampoline, and \
+            gives what the future gives.",
         intent: "Callers pass references and values that may not leave their thread, and use the \
             output at once.",
         source: "this project",
@@ -15,7 +15,7 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "the host's `run`: it may neither hand its future to another thread nor keep it",
+        look_at: "the host's `run`: its trampoline, and wake-ups from foreign threads",
     },
     Rule {
         id: "RUN-02",
@@ -87,5 +87,20 @@ pub(crate) const RULES: &[Rule] = &[
         since: "0.1",
         look_at: "wake-ups of tasks that are told to go, and timers that fire while nothing else \
             happens",
+    },
+    Rule {
+        id: "RUN-07",
+        level: Must,
+        sentence: "While the host runs, a coroutine under its trampoline may be driven by any \
+            thread, and all kinds of yield work there.",
+        intent: "Coroutines are driven from other runtimes, from jobs and from plain threads; \
+            there nobody has entered the host's runtime.",
+        source: "this project",
+        tested: &[InProcess],
+        needs: &[],
+        status: Active,
+        since: "0.1",
+        look_at: "what the host finds through a thread-local of its own runtime: its clock, its \
+            reactor, its executor",
     },
 ];
