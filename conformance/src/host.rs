@@ -96,6 +96,7 @@ pub fn check<H: Host + 'static>(
     patience: Duration,
     start: impl Fn() -> H + Send + 'static,
 ) -> Result<(), String> {
+    gauges::be_patient(patience);
     let (done, finished) = mpsc::channel();
     let run = check.check;
     let body = move || {

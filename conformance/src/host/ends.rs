@@ -50,13 +50,18 @@ pub(super) fn run_01_run_gives_what_the_future_gives(subject: &Subject) {
     assert!(trampoline().is_err(), "after `run` its trampoline is still current");
     assert_eq!(host.run(async { 7 }), 7, "the output of a future that never waits");
     // Only a plain thread wakes it, and only once.
-    let gate = Gate::default();
-    let opens = gate.clone();
+    let (gate, polled) = (Gate::default(), Gate::default());
+    let (opens, waits) = (gate.clone(), polled.clone());
     let opener = thread::spawn(move || {
-        thread::sleep(MOMENT);
+        waits.block();
         opens.open();
     });
-    host.run(gate.opened());
+    let mut opened = pin!(gate.opened());
+    host.run(poll_fn(|cx| {
+        let answer = opened.as_mut().poll(cx);
+        polled.open();
+        answer
+    }));
     opener.join().expect("the thread that opens the gate");
 }
 
@@ -217,7 +222,6 @@ pub(super) fn drp_03_dropped_at_any_yield_all_is_gone(subject: &Subject) {
             })
             .await;
             if !came_so_far {
-                assert!(yields > 4, "the script was over after {yields} yields");
                 return;
             }
         }
@@ -401,7 +405,7 @@ pub(super) fn drp_08_nobody_waits_for_a_host_that_is_gone(subject: &Subject) {
     let (tell, told) = mpsc::channel();
     let (mut stream, mut peer) = pair();
     let waits: [(_, Wait); 2] = [
-        ("a timer", Box::pin(sleep(Duration::from_millis(100)))),
+        ("a timer", Box::pin(sleep(Duration::from_millis(200)))),
         ("a socket", Box::pin(async move { drop(stream.read(&mut [0]).await) })),
     ];
     let waiting = waits.map(|(what, wait)| {

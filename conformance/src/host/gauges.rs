@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -12,8 +12,20 @@ use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway_core::{sleep, trampoline};
 use gateway_net::TcpStream;
 
+/// After how long a look is given up, in milliseconds.
+static GIVE_UP: AtomicU64 = AtomicU64::new(0);
+
+/// Looks are given up a while before the check itself is, so that they still can say why. The most
+/// patient check of this process decides: looks are made on threads of all kinds.
+pub(super) fn be_patient(patience: Duration) {
+    let millis = u64::try_from(patience.as_millis() * 3 / 5).unwrap_or(u64::MAX);
+    GIVE_UP.fetch_max(millis, Ordering::SeqCst);
+}
+
 /// After how long a look is given up. A good host needs a fraction of it, also when it is busy.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(3);
+pub(super) fn give_up() -> Duration {
+    Duration::from_millis(GIVE_UP.load(Ordering::SeqCst))
+}
 
 /// How long to wait between two looks.
 const LOOK: Duration = Duration::from_millis(1);
@@ -98,7 +110,7 @@ impl Gate {
     /// Blocks this thread until it is open. Whoever gives up lets all the others through as well.
     pub(super) fn block(&self) -> bool {
         let shut = |state: &mut GateState| !state.open && !state.given_up;
-        let waited = self.0.changed.wait_timeout_while(self.lock(), GIVE_UP, shut);
+        let waited = self.0.changed.wait_timeout_while(self.lock(), give_up(), shut);
         let (mut state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
         if timed_out.timed_out() {
             state.given_up = true;
@@ -127,18 +139,18 @@ impl Gate {
 
 /// Looks until `true`, in a coroutine.
 pub(super) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let started = Instant::now();
+    let (started, give_up) = (Instant::now(), give_up());
     while !happened() {
-        assert!(started.elapsed() < GIVE_UP, "still not so after {GIVE_UP:?}: {what}");
+        assert!(started.elapsed() < give_up, "still not so after {give_up:?}: {what}");
         sleep(LOOK).await;
     }
 }
 
 /// Looks until `true`, on a plain thread.
 pub(super) fn eventually_here(what: &str, mut happened: impl FnMut() -> bool) {
-    let started = Instant::now();
+    let (started, give_up) = (Instant::now(), give_up());
     while !happened() {
-        assert!(started.elapsed() < GIVE_UP, "still not so after {GIVE_UP:?}: {what}");
+        assert!(started.elapsed() < give_up, "still not so after {give_up:?}: {what}");
         thread::sleep(LOOK);
     }
 }
@@ -157,10 +169,10 @@ impl Wake for Unpark {
 pub(super) fn drive<F: Future>(future: F) -> Option<F::Output> {
     let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(true)));
     let waker = Waker::from(unpark.clone());
-    let (mut future, started) = (pin!(future), Instant::now());
-    while started.elapsed() < GIVE_UP {
+    let (mut future, started, give_up) = (pin!(future), Instant::now(), give_up());
+    while started.elapsed() < give_up {
         if !unpark.1.swap(false, Ordering::SeqCst) {
-            thread::park_timeout(GIVE_UP.saturating_sub(started.elapsed()));
+            thread::park_timeout(give_up.saturating_sub(started.elapsed()));
             continue;
         }
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -175,7 +187,7 @@ pub(super) fn pair() -> (TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let ours = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
     let (theirs, _) = listener.accept().expect("a connection");
-    theirs.set_read_timeout(Some(GIVE_UP)).expect("a timeout");
+    theirs.set_read_timeout(Some(give_up())).expect("a timeout");
     (TcpStream::try_from(ours.expect("a connection")).expect("a portable stream"), theirs)
 }
 

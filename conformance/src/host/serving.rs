@@ -27,7 +27,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::Subject;
-use super::gauges::{Alive, GIVE_UP, Gate, OnDrop, eventually, eventually_here};
+use super::gauges::{Alive, Gate, OnDrop, eventually, eventually_here, give_up};
 use crate::wire::{Client, Ended, Patience, Received, Trace};
 
 /// How long a server in a check may take to drain.
@@ -43,8 +43,8 @@ struct Clients {
 
 impl Clients {
     fn connect(&self) -> Client {
-        // A little less than the patience of the check with everything else.
-        let patience = Patience::scaled(0.6);
+        let usual = Patience::scaled(1.0);
+        let patience = Patience { signal: give_up(), ..usual };
         let client = Client::connect(self.address, 0, &self.trace, patience);
         client.unwrap_or_else(|error| panic!("cannot connect to the server: {error}"))
     }
@@ -160,7 +160,7 @@ pub(super) fn run_06_a_server_drains(subject: &Subject) {
             }
         }
     };
-    let server = Server::new(app.clone()).drain_deadline(2 * GIVE_UP);
+    let server = Server::new(app.clone()).drain_deadline(2 * give_up());
     serve_with(
         server,
         |serving| host.run(serving),
@@ -226,8 +226,10 @@ pub(super) fn drp_04_what_is_sent_to_nobody_gives_an_error(subject: &Subject) {
         for _ in 0..3 {
             let mut client = clients.connect();
             client.send(get("/"));
-            client.head_within(GIVE_UP / 2).unwrap_or_else(|other| panic!("no head, but {other}"));
-            client.bytes(1 << 17, GIVE_UP / 2);
+            client
+                .head_within(give_up() / 2)
+                .unwrap_or_else(|other| panic!("no head, but {other}"));
+            client.bytes(1 << 17, give_up() / 2);
             client.reset();
         }
         eventually_here("the maker of a body hears that its client has left", || failed.is_open());
@@ -366,7 +368,7 @@ pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
             client.send(&request);
             eventually_here(&format!("{what} is at work"), || alive.now() == 1);
             if request.contains("/endless") {
-                client.bytes(200, GIVE_UP / 2);
+                client.bytes(200, give_up() / 2);
             }
             client.reset();
             eventually_here(&format!("its client has left, and {what} is dropped"), || {
@@ -403,7 +405,7 @@ pub(super) fn err_06_no_second_head_follows_the_first(subject: &Subject) {
         for (path, status) in [("/early", "503"), ("/late", "200")] {
             let mut client = clients.connect();
             client.send(get(path).replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n"));
-            let (bytes, ended) = client.rest(GIVE_UP / 2);
+            let (bytes, ended) = client.rest(give_up() / 2);
             let seen = String::from_utf8_lossy(&bytes).into_owned();
             assert!(seen.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {seen:?}");
             assert_eq!(seen.matches("HTTP/1.").count(), 1, "heads in {seen:?}");
@@ -648,7 +650,7 @@ pub(super) fn body_11_a_body_cut_off_is_an_error_and_no_end(subject: &Subject) {
             });
             let seen = ends.lock().expect("nobody panics here").pop();
             assert_eq!(seen.as_deref(), Some(end), "what the app sees behind {body:?} and a FIN");
-            let (_, ended) = client.rest(GIVE_UP / 2);
+            let (_, ended) = client.rest(give_up() / 2);
             assert_ne!(ended, Ended::Open, "the connection after {body:?} and a FIN");
         }
     });

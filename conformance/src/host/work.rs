@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use gateway_core::{Coroutine, JoinError, JoinHandle, sleep, spawn, timeout, trampoline, unblock};
 
 use super::Subject;
-use super::gauges::{Alive, GIVE_UP, Gate, drive, eventually, pair, round_trip};
+use super::gauges::{Alive, Gate, drive, eventually, give_up, pair, round_trip};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -139,7 +139,7 @@ fn meet((there, changed): &(Mutex<usize>, Condvar)) -> usize {
     let mut count = there.lock().expect("nobody panics here");
     *count += 1;
     changed.notify_all();
-    let waited = changed.wait_timeout_while(count, GIVE_UP, |count| *count < BESIDE);
+    let waited = changed.wait_timeout_while(count, give_up(), |count| *count < BESIDE);
     *waited.expect("nobody panics here").0
 }
 
@@ -406,9 +406,11 @@ pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Sub
     let elsewhere = other.run(async { trampoline().expect("a trampoline inside `run`") });
     let [finished] = host.run(async {
         let gate = Gate::default();
+        let begun = Arc::new(AtomicUsize::new(0));
         let task = |n: usize| {
-            let gate = gate.clone();
+            let (gate, begun) = (gate.clone(), begun.clone());
             spawn(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
                 gate.opened().await;
                 n
             })
@@ -417,7 +419,7 @@ pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Sub
         let in_a_task = spawn(one);
         let on_a_thread = unblock(move || drive(two));
         let on_a_host = unblock(move || drive(Coroutine::new(elsewhere, three)));
-        sleep(Duration::from_millis(1)).await;
+        eventually("four tasks have begun", || begun.load(Ordering::SeqCst) == 4).await;
         gate.open();
         let results = [
             ("in a task", Some(in_a_task.await.expect("the task that awaits"))),

@@ -242,7 +242,7 @@ impl Host for JobsEnd {
                 let Yield::Job(job) = yielded else { return self.0.bounce(yielded, cx) };
                 let over = self.1.clone();
                 let late = Job::new(move || {
-                    thread::sleep(Duration::from_millis(50));
+                    thread::sleep(Duration::from_millis(300));
                     if !over.load(Ordering::SeqCst) {
                         job.run();
                     }
