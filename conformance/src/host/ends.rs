@@ -2,10 +2,13 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::fs::read_dir;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{read_dir, read_link};
 use std::future::{Future, pending, poll_fn};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -126,10 +129,12 @@ pub(super) fn run_03_run_again_and_again(subject: &Subject) {
     let host = subject.start();
     for n in 0..1000_u32 {
         let sum = host.run(async {
-            sleep(Duration::from_micros(1)).await;
             let task = spawn(async move { n }).await.expect("a task");
-            let job = if n % 20 == 0 { unblock(move || n).await.expect("a job") } else { n };
-            task + job
+            if n % 20 > 0 {
+                return task + n;
+            }
+            sleep(Duration::from_micros(1)).await;
+            task + unblock(move || n).await.expect("a job")
         });
         assert_eq!(sum, 2 * n, "the output of run {n}");
         assert!(trampoline().is_err(), "after run {n} its trampoline is still current");
@@ -557,9 +562,6 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>, waker: &Waker) {
 
 pub(super) fn drp_12_hosts_leave_nothing_behind(subject: &Subject) {
     const HOSTS: usize = 60;
-    // Other tests in this process come and go: only what stays counts, and only a lot of it.
-    let open =
-        || ["/proc/self/task", "/proc/self/fd"].map(|what| Some(read_dir(what).ok()?.count()));
     let work = |host: &Started| {
         host.run(async {
             spawn(sleep(Duration::from_micros(1))).await.expect("a task");
@@ -569,16 +571,23 @@ pub(super) fn drp_12_hosts_leave_nothing_behind(subject: &Subject) {
     };
     // What all hosts of a process share is there after the first of them.
     work(&subject.start());
-    let before = open();
-    for _ in 0..HOSTS {
-        work(&subject.start());
+    for what in ["task", "fd"] {
+        let before = open(what);
+        for _ in 0..HOSTS {
+            work(&subject.start());
+        }
+        // Other tests of this process come and go: only what stays counts, and only a lot of it.
+        eventually_here(
+            &format!("{HOSTS} dropped hosts have closed what they had ({what})"),
+            || open(what).difference(&before).count() < HOSTS / 2,
+        );
     }
-    for (n, what) in ["threads", "descriptors"].into_iter().enumerate() {
-        let Some(before) = before[n] else { continue };
-        eventually_here(&format!("{HOSTS} dropped hosts have left no {what} behind"), || {
-            open()[n].is_none_or(|now| now < before + HOSTS / 2)
-        });
-    }
+}
+
+/// The threads or descriptors of this process; none where the system does not tell.
+fn open(what: &str) -> HashSet<(OsString, Option<PathBuf>)> {
+    let entries = read_dir(format!("/proc/self/{what}")).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name(), read_link(entry.path()).ok())).collect()
 }
 
 /// Panics when it is dropped.

@@ -78,10 +78,10 @@ fn dropping() -> Vec<Twin> {
         Twin::new("DRP-09", "hangs", || {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: false })
         }),
-        Twin::new("DRP-12", "no threads behind", || {
+        Twin::new("DRP-12", "what they had (task)", || {
             Kept(ManuallyDrop::new(Blocking::new(2).unwrap()))
         }),
-        Twin::new("DRP-12", "no descriptors behind", || Opens(Blocking::new(2).unwrap())),
+        Twin::new("DRP-12", "what they had (fd)", || Opens(Blocking::new(2).unwrap())),
         Twin::new("DRP-10", "a timer that has changed threads hangs", || {
             Behind::new(|good| {
                 Bounce(good, |good, yielded, cx| match yielded {
