@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{read_dir, read_link};
 use std::future::{Future, pending, poll_fn};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
@@ -344,7 +344,7 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
     let host = subject.start();
     let (gate, blocked, dropping) = (Gate::default(), Gate::default(), Gate::default());
     let (alive, (mut stream, mut peer)) = (Alive::default(), pair());
-    let guarded = |wait: Wait| {
+    let task = |wait: Wait| {
         let guard = alive.guard();
         spawn(async move {
             let _guard = guard;
@@ -352,25 +352,24 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
         })
     };
     let (wait, job_gate, held) = (gate.clone(), blocked.clone(), alive.guard());
-    let (tasks, job): (Vec<_>, JoinHandle<()>) = host.run(async {
-        let mut tasks = vec![
-            guarded(Box::pin(async move { wait.opened().await })),
-            guarded(Box::pin(sleep(Duration::from_millis(20)))),
-            guarded(Box::pin(async move { drop(stream.read(&mut [0]).await) })),
-        ];
-        let (begun, begin) = (Gate::default(), Gate::default());
+    let (tasks, job) = host.run(async {
+        let begin = Gate::default();
         let begins = begin.clone();
         let job = unblock(move || {
             let _held = held;
             begins.open();
             job_gate.block();
         });
+        let mut tasks = vec![
+            task(Box::pin(async move { wait.opened().await })),
+            task(Box::pin(sleep(Duration::from_millis(20)))),
+            task(Box::pin(async move { drop(stream.read(&mut [0]).await) })),
+        ];
         begin.opened().await;
-        tasks.push(guarded(Box::pin(async move { begun.opened().await })));
-        tasks.pop().expect("it was pushed").cancel();
         sleep(MOMENT).await;
-        // Not polled yet, perhaps.
-        tasks.push(guarded(Box::pin(async {})));
+        // One that may be at work, and one that may not have been polled.
+        tasks.push(task(Box::pin(async { thread::yield_now() })));
+        tasks.push(task(Box::pin(std::future::ready(()))));
         (tasks, job)
     });
     // Some hosts wait for the jobs that have begun.
@@ -397,9 +396,8 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
         assert!(fair, "its host was dropped, and task {n} gives {told:?}");
     }
     // With the task its socket goes: the end, or a reset, and no silence.
-    let silent = peer.read(&mut [0]).err().map(|error| error.kind());
-    let silent =
-        matches!(silent, Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+    let end = peer.read(&mut [0]).map_err(|error| error.kind());
+    let silent = matches!(end, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut));
     assert!(!silent, "its host was dropped, and a task's socket is still open");
 }
 

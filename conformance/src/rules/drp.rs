@@ -18,7 +18,7 @@ pub(crate) const RULES: &[Rule] = &[
             for a whole one.",
         source: "this project, after ASGI's `http.disconnect`",
         tested: &[Wire],
-        needs: &[Probe("read")],
+        needs: &[Probe("read"), Probe("state")],
         status: Active,
         since: "0.1",
         look_at: "what the server does with a reset or an early end of input while a request is \
