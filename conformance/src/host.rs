@@ -10,10 +10,12 @@
 //! | `work.rs` | tasks and jobs |
 //! | `ends.rs` | running, panics, cancellation, the end of a host |
 //! | `serving.rs` | the HTTP server on this host |
+//! | `gauges.rs` | what checks count and wait with |
 //! | `catalogue.rs` | all of them by name, and `host_tests!` |
 
 mod catalogue;
 mod ends;
+mod gauges;
 mod serving;
 mod sockets;
 mod waits;
@@ -94,6 +96,7 @@ pub fn check<H: Host + 'static>(
     patience: Duration,
     start: impl Fn() -> H + Send + 'static,
 ) -> Result<(), String> {
+    gauges::be_patient(patience);
     let (done, finished) = mpsc::channel();
     let run = check.check;
     let body = move || {

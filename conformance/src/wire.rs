@@ -31,6 +31,7 @@ mod smuggling;
 mod target;
 mod upgrades;
 
+pub(crate) use client::Trace;
 pub use client::{Client, Ended, Framing, Received, Response};
 pub use run::{Options, Progress, run};
 pub use session::{Session, Stop};

@@ -2,7 +2,7 @@
 //!
 //! Both come from one list, so that an adapter can't miss a rule.
 
-use super::{HostCheck, waits};
+use super::{HostCheck, ends, serving, waits, work};
 
 /// Makes the table of checks, and the macro that names them all.
 macro_rules! catalogue {
@@ -39,6 +39,46 @@ catalogue! { $
     "YLD-07" waits::yld_07_a_timer_is_never_early,
     // sockets.rs
     // work.rs
+    "EXE-03" work::exe_03_a_cancelled_job_is_discarded,
+    "EXE-05" work::exe_05_a_job_runs_once_and_on_another_thread,
+    "EXE-06" work::exe_06_a_blocked_job_delays_nothing,
+    "EXE-07" work::exe_07_jobs_that_wait_for_each_other_all_run,
+    "EXE-08" work::exe_08_more_jobs_than_threads_wait_their_turn,
+    "EXE-09" work::exe_09_a_jobs_result_arrives_at_its_handle,
+    "EXE-10" work::exe_10_a_job_without_its_handle_goes_on,
+    "SPN-03" work::spn_03_a_task_is_not_polled_inside_its_yield,
+    "SPN-04" work::spn_04_ten_thousand_tasks_all_run,
+    "SPN-05" work::spn_05_a_task_outlives_the_task_that_spawned_it,
+    "SPN-06" work::spn_06_a_task_outlives_the_run_that_spawned_it,
+    "SPN-07" work::spn_07_a_cancelled_task_is_dropped_where_it_waits,
+    "SPN-08" work::spn_08_a_tasks_result_arrives_wherever_it_is_awaited,
     // ends.rs
+    "RUN-01" ends::run_01_run_gives_what_the_future_gives,
+    "RUN-02" ends::run_02_a_panic_reaches_the_caller_and_no_further,
+    "RUN-03" ends::run_03_run_again_and_again,
+    "RUN-04" ends::run_04_hosts_do_not_disturb_each_other,
+    "RUN-07" ends::run_07_any_thread_may_drive_a_coroutine,
+    "DRP-03" ends::drp_03_dropped_at_any_yield_all_is_gone,
+    "DRP-06" ends::drp_06_a_destructor_may_yield,
+    "DRP-07" ends::drp_07_no_task_is_left_in_limbo_by_a_dropped_host,
+    "DRP-08" ends::drp_08_nobody_waits_for_a_host_that_is_gone,
+    "DRP-09" ends::drp_09_a_destructor_may_yield_while_its_host_is_dropped,
+    "DRP-10" ends::drp_10_a_wait_may_change_threads,
+    "DRP-12" ends::drp_12_hosts_leave_nothing_behind,
+    "ERR-04" ends::err_04_a_panic_arrives_where_the_work_is_awaited,
+    "ERR-08" ends::err_08_a_thousand_panics_lose_no_worker,
     // serving.rs
+    "RUN-05" serving::run_05_twenty_requests_wait_beside_each_other,
+    "RUN-06" serving::run_06_a_server_drains,
+    "DRP-04" serving::drp_04_what_is_sent_to_nobody_gives_an_error,
+    "SPN-02" serving::spn_02_a_scoped_task_ends_with_its_request,
+    "DRP-11" serving::drp_11_a_gone_client_costs_nothing_more,
+    "ERR-06" serving::err_06_no_second_head_follows_the_first,
+    "ERR-09" serving::err_09_a_panic_is_a_500_and_the_connection_goes_on,
+    "RSP-04" serving::rsp_04_bytes_beyond_the_announced_length_are_not_sent,
+    "RSP-05" serving::rsp_05_an_apps_hop_by_hop_fields_stay_at_home,
+    "RSP-08" serving::rsp_08_each_request_has_one_final_response,
+    "SMG-07" serving::smg_07_no_line_end_of_an_app_reaches_the_wire,
+    "MID-02" serving::mid_02_middleware_nests,
+    "BODY-11" serving::body_11_a_body_cut_off_is_an_error_and_no_end,
 }

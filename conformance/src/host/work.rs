@@ -1,1 +1,438 @@
 //! Checks of tasks and jobs.
+
+use std::cell::Cell;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::AsyncReadExt;
+use futures_util::future::join_all;
+use gateway_core::{Coroutine, JoinError, JoinHandle, sleep, spawn, timeout, trampoline, unblock};
+
+use super::Subject;
+use super::gauges::{Alive, Gate, drive, eventually, give_up, pair, round_trip};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many jobs a host runs beside each other at least.
+const BESIDE: usize = 8;
+
+/// How many jobs may be at work at once.
+const AT_ONCE: usize = 1024;
+
+pub(super) fn exe_03_a_cancelled_job_is_discarded(subject: &Subject) {
+    subject.start().run(async {
+        let (alive, begun, go) = (Alive::default(), Gate::default(), Gate::default());
+        let (held, begin, gate) = (alive.guard(), begun.clone(), go.clone());
+        let job = unblock(move || {
+            begin.open();
+            gate.block();
+            held
+        });
+        begun.opened().await;
+        job.cancel();
+        job.cancel();
+        go.open();
+        let told = job.await;
+        assert!(matches!(told, Err(JoinError::Cancelled)), "a cancelled job gives {told:?}");
+        eventually("what a cancelled job returned is dropped", || alive.now() == 0).await;
+
+        let finished = unblock(|| 1);
+        eventually("a job has finished", || finished.is_finished()).await;
+        finished.cancel();
+        let told = finished.await;
+        assert!(matches!(told, Ok(1)), "cancelled after its end, a job gives {told:?}");
+
+        // Cancelled before they begin, for the most part: then what they hold goes all the same.
+        let jobs: Vec<_> = (0..100)
+            .map(|_| {
+                let held = alive.guard();
+                let job = unblock(move || drop(held));
+                job.cancel();
+                job
+            })
+            .collect();
+        for job in jobs {
+            let told = job.await;
+            let fair = matches!(told, Ok(()) | Err(JoinError::Cancelled));
+            assert!(fair, "cancelled at once, a job gives {told:?}");
+        }
+        eventually("what cancelled jobs held is dropped", || alive.now() == 0).await;
+        unblock(|| ()).await.expect("a job after cancelled ones");
+    });
+}
+
+thread_local! {
+    /// Whether this thread is inside the yield of a task or a job.
+    static YIELDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Starts a task or a job, and lets it know where it runs if that is inside this call.
+fn yielding<T>(start: impl FnOnce() -> T) -> T {
+    YIELDING.set(true);
+    let started = start();
+    YIELDING.set(false);
+    started
+}
+
+pub(super) fn exe_05_a_job_runs_once_and_on_another_thread(subject: &Subject) {
+    subject.start().run(async {
+        let here = thread::current().id();
+        let ran = Arc::new(AtomicUsize::new(0));
+        for n in 1..=50 {
+            let ran = ran.clone();
+            let job = unblock(move || (ran.fetch_add(1, Ordering::SeqCst) + 1, thread::current()));
+            let (count, there) = job.await.expect("the job");
+            assert_eq!(count, n, "runs of jobs");
+            assert_ne!(there.id(), here, "a job ran on the coroutine's own thread");
+        }
+        let inside = spawn(async { yielding(|| unblock(|| YIELDING.get())).await });
+        let inside = inside.await.expect("the task").expect("the job");
+        assert!(!inside, "a job ran inside the yield that started it");
+    });
+}
+
+pub(super) fn exe_06_a_blocked_job_delays_nothing(subject: &Subject) {
+    subject.start().run(async {
+        let gate = Gate::default();
+        let blocked: Vec<_> = (1..BESIDE)
+            .map(|_| {
+                let gate = gate.clone();
+                unblock(move || gate.block())
+            })
+            .collect();
+        for _ in 0..3 {
+            sleep(Duration::from_millis(1)).await;
+            spawn(sleep(Duration::from_millis(1))).await.expect("a task beside blocked jobs");
+            round_trip().await;
+            unblock(|| ()).await.expect("a job beside blocked jobs");
+        }
+        gate.open();
+        for job in blocked {
+            let let_through = job.await.expect("the blocked job");
+            assert!(let_through, "timers, tasks, sockets or jobs stood still behind blocked jobs");
+        }
+    });
+}
+
+pub(super) fn exe_07_jobs_that_wait_for_each_other_all_run(subject: &Subject) {
+    subject.start().run(async {
+        for round in 1..=3 {
+            let meeting = Arc::new((Mutex::new(0), Condvar::new()));
+            let jobs = (0..BESIDE).map(|_| {
+                let meeting = meeting.clone();
+                unblock(move || meet(&meeting))
+            });
+            for job in join_all(jobs).await {
+                let there = job.expect("a job");
+                assert_eq!(there, BESIDE, "round {round}: jobs at work beside each other");
+            }
+        }
+    });
+}
+
+/// Waits until everybody is there; tells how many came.
+fn meet((there, changed): &(Mutex<usize>, Condvar)) -> usize {
+    let mut count = there.lock().expect("nobody panics here");
+    *count += 1;
+    changed.notify_all();
+    let waited = changed.wait_timeout_while(count, give_up(), |count| *count < BESIDE);
+    *waited.expect("nobody panics here").0
+}
+
+pub(super) fn exe_08_more_jobs_than_threads_wait_their_turn(subject: &Subject) {
+    const JOBS: usize = 2000;
+    subject.start().run(async {
+        let (gate, begun) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+        let jobs: Vec<_> = (0..JOBS)
+            .map(|n| {
+                let (gate, begun) = (gate.clone(), begun.clone());
+                unblock(move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    gate.block();
+                    n
+                })
+            })
+            .collect();
+        let (mut at_once, mut same) = (0, 0);
+        while same < 5 {
+            sleep(Duration::from_millis(5)).await;
+            let now = begun.load(Ordering::SeqCst);
+            same = if now == at_once { same + 1 } else { 0 };
+            at_once = now;
+        }
+        gate.open();
+        assert!(at_once <= AT_ONCE, "{at_once} jobs were at work at once: no bound in sight");
+        for (n, job) in jobs.into_iter().enumerate() {
+            let result = job.await;
+            assert!(matches!(result, Ok(m) if m == n), "job {n} of {JOBS} gives {result:?}");
+        }
+        let ran = begun.load(Ordering::SeqCst);
+        assert_eq!(ran, JOBS, "runs of jobs");
+    });
+}
+
+pub(super) fn exe_09_a_jobs_result_arrives_at_its_handle(subject: &Subject) {
+    subject.start().run(async {
+        let jobs = (0..200_usize).map(|n| async move { (n, unblock(move || n).await) });
+        for (n, result) in join_all(jobs).await {
+            assert!(matches!(result, Ok(m) if m == n), "job {n} gives {result:?}");
+        }
+        let large = unblock(|| vec![7_u8; 1 << 20]).await.expect("a large result");
+        assert!(large.iter().all(|byte| *byte == 7), "a large result was damaged");
+        // Finished long before anybody asks, and asked for from a task.
+        let early = unblock(|| "early");
+        eventually("the handle of a job that has ended says so", || early.is_finished()).await;
+        let early = spawn(early).await.expect("the task");
+        assert!(matches!(early, Ok("early")), "asked for late, a job gives {early:?}");
+        // Given up, and taken up again.
+        let gate = Gate::default();
+        let mut late = {
+            let gate = gate.clone();
+            unblock(move || gate.block())
+        };
+        let given_up = timeout(Duration::from_millis(1), &mut late).await;
+        assert!(given_up.is_err(), "a job behind a closed gate gives {given_up:?}");
+        gate.open();
+        let late = late.await;
+        assert!(matches!(late, Ok(true)), "awaited again, a job gives {late:?}");
+    });
+}
+
+pub(super) fn exe_10_a_job_without_its_handle_goes_on(subject: &Subject) {
+    let host = subject.start();
+    let (gate, done) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    host.run(async {
+        for n in 0..10 {
+            let (gate, done) = (gate.clone(), done.clone());
+            let job = unblock(move || {
+                // Some have ended by the time that the coroutine has, some have not.
+                if n % 2 == 0 {
+                    gate.block();
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+            drop(job);
+        }
+    });
+    gate.open();
+    host.run(eventually("all jobs without a handle have run", || {
+        done.load(Ordering::SeqCst) == 10
+    }));
+}
+
+pub(super) fn spn_03_a_task_is_not_polled_inside_its_yield(subject: &Subject) {
+    subject.start().run(async {
+        let handle = yielding(|| spawn(async { YIELDING.get() }));
+        let inside = handle.await.expect("the task");
+        assert!(!inside, "the task was polled inside the yield that started it");
+        let inside = spawn(async { yielding(|| spawn(async { YIELDING.get() })).await });
+        let inside = inside.await.expect("the task").expect("its task");
+        assert!(!inside, "a task's task was polled inside the yield that started it");
+        let bottom = Gate::default();
+        drop(spawn(descend(10_000, bottom.clone())));
+        bottom.opened().await;
+    });
+}
+
+/// Spawns itself so many times, each from within the last.
+fn descend(depth: usize, bottom: Gate) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        match depth.checked_sub(1) {
+            Some(depth) => drop(spawn(descend(depth, bottom))),
+            None => bottom.open(),
+        }
+    })
+}
+
+pub(super) fn spn_04_ten_thousand_tasks_all_run(subject: &Subject) {
+    const TASKS: usize = 10_000;
+    subject.start().run(async {
+        let (gate, alive) = (Gate::default(), Alive::default());
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|n| {
+                let (gate, guard) = (gate.clone(), alive.guard());
+                let (begun, ended) = (begun.clone(), ended.clone());
+                spawn(async move {
+                    let _guard = guard;
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    gate.opened().await;
+                    sleep(Duration::from_micros(n as u64 % 1000)).await;
+                    ended.fetch_add(1, Ordering::SeqCst);
+                    n
+                })
+            })
+            .collect();
+        // All are there at once, and wait: nobody needs a thread for that.
+        eventually("ten thousand tasks have begun", || {
+            begun.load(Ordering::SeqCst) == TASKS || tasks.iter().any(JoinHandle::is_finished)
+        })
+        .await;
+        gate.open();
+        for (n, task) in tasks.into_iter().enumerate() {
+            let result = task.await;
+            assert!(matches!(result, Ok(m) if m == n), "task {n} of {TASKS} gives {result:?}");
+        }
+        let counts = (begun.load(Ordering::SeqCst), ended.load(Ordering::SeqCst));
+        assert_eq!(counts, (TASKS, TASKS), "tasks that began, and that ended");
+        assert_eq!(alive.now(), 0, "tasks that have ended and are not dropped");
+    });
+}
+
+pub(super) fn spn_05_a_task_outlives_the_task_that_spawned_it(subject: &Subject) {
+    subject.start().run(async {
+        let (gate, done, alive) = (Gate::default(), Gate::default(), Alive::default());
+        let (wait, end, guard) = (gate.clone(), done.clone(), alive.guard());
+        let parent = spawn(async move {
+            spawn(async move {
+                spawn(async move {
+                    let _guard = guard;
+                    wait.opened().await;
+                    sleep(Duration::from_millis(1)).await;
+                    unblock(|| ()).await.expect("a grandchild's job");
+                    round_trip().await;
+                    end.open();
+                });
+            });
+        });
+        parent.await.expect("the parent");
+        sleep(Duration::from_millis(1)).await;
+        gate.open();
+        eventually("a task has ended whose parents ended before", || done.is_open()).await;
+        eventually("it is dropped", || alive.now() == 0).await;
+        // The other way round: each awaits its own.
+        let depth = spawn(depth(200)).await.expect("the first of them");
+        assert_eq!(depth, 200, "tasks that await each other");
+    });
+}
+
+fn depth(left: usize) -> Pin<Box<dyn Future<Output = usize> + Send>> {
+    Box::pin(async move {
+        match left.checked_sub(1) {
+            Some(left) => spawn(depth(left)).await.expect("a task inside a task") + 1,
+            None => 0,
+        }
+    })
+}
+
+pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) {
+    let host = subject.start();
+    let (gate, alive) = (Gate::default(), Alive::default());
+    let task = |n: usize| {
+        let (gate, guard) = (gate.clone(), alive.guard());
+        spawn(async move {
+            let _guard = guard;
+            gate.opened().await;
+            sleep(Duration::from_millis(1)).await;
+            unblock(move || n).await.expect("a task's job")
+        })
+    };
+    // Some that have been polled, and some that may have not.
+    let tasks: Vec<JoinHandle<usize>> = host.run(async {
+        let first = (0..5).map(task).collect::<Vec<_>>();
+        sleep(Duration::from_millis(1)).await;
+        first.into_iter().chain((5..10).map(task)).collect()
+    });
+    host.run(async {});
+    gate.open();
+    host.run(async {
+        for (n, task) in tasks.into_iter().enumerate() {
+            let result = task.await;
+            let kept = matches!(result, Ok(m) if m == n);
+            assert!(kept, "task {n}, from a run that is over, gives {result:?}");
+        }
+        eventually("they are dropped", || alive.now() == 0).await;
+    });
+}
+
+pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subject) {
+    type Wait = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
+    subject.start().run(async {
+        let (alive, (go, blocked)) = (Alive::default(), mpsc::channel::<()>());
+        let (mut stream, _peer) = pair();
+        let waits: Vec<Wait> = vec![
+            ("for nothing", Box::pin(pending())),
+            ("for a timer", Box::pin(sleep(HOUR))),
+            ("for a socket", Box::pin(async move { drop(stream.read(&mut [0]).await) })),
+            ("for a job", Box::pin(async move { drop(unblock(move || blocked.recv()).await) })),
+            ("for a task", Box::pin(async { drop(spawn(sleep(HOUR)).await) })),
+            ("for a gate", Box::pin(async { Gate::default().opened().await })),
+        ];
+        for (what, wait) in waits {
+            let (guard, begun) = (alive.guard(), Gate::default());
+            let begin = begun.clone();
+            let task = spawn(async move {
+                let _guard = guard;
+                begin.open();
+                wait.await;
+            });
+            begun.opened().await;
+            sleep(Duration::from_millis(1)).await;
+            assert!(!task.is_finished(), "a task that waits {what} has ended by itself");
+            task.cancel();
+            eventually(&format!("cancelled while it waits {what}, a task ends"), || {
+                task.is_finished()
+            })
+            .await;
+            assert_eq!(alive.now(), 0, "waiting {what}, it was cancelled and not dropped");
+            let told = task.await;
+            assert!(matches!(told, Err(JoinError::Cancelled)), "waiting {what}, it gives {told:?}");
+        }
+        drop(go);
+        for _ in 0..100 {
+            let guard = alive.guard();
+            let task = spawn(async move {
+                let _guard = guard;
+                pending::<()>().await;
+            });
+            task.cancel();
+            let told = task.await;
+            assert!(
+                matches!(told, Err(JoinError::Cancelled)),
+                "cancelled at once, it gives {told:?}"
+            );
+        }
+        assert_eq!(alive.now(), 0, "tasks cancelled at once and not dropped");
+        assert_eq!(alive.outside(), 0, "cancelled tasks dropped outside their trampoline");
+    });
+}
+
+pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Subject) {
+    let (host, other) = (subject.start(), subject.start());
+    let elsewhere = other.run(async { trampoline().expect("a trampoline inside `run`") });
+    let [finished] = host.run(async {
+        let gate = Gate::default();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let task = |n: usize| {
+            let (gate, begun) = (gate.clone(), begun.clone());
+            spawn(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                gate.opened().await;
+                n
+            })
+        };
+        let (one, two, three, four) = (task(1), task(2), task(3), task(4));
+        let in_a_task = spawn(one);
+        let on_a_thread = unblock(move || drive(two));
+        let on_a_host = unblock(move || drive(Coroutine::new(elsewhere, three)));
+        eventually("four tasks have begun", || begun.load(Ordering::SeqCst) == 4).await;
+        gate.open();
+        let results = [
+            ("in a task", Some(in_a_task.await.expect("the task that awaits"))),
+            ("on a plain thread", on_a_thread.await.expect("the thread that awaits")),
+            ("on another host", on_a_host.await.expect("the host that awaits")),
+        ];
+        for (n, (place, result)) in (1..).zip(results) {
+            let arrived = matches!(result, Some(Ok(m)) if m == n);
+            assert!(arrived, "awaited {place}, a task gives {result:?}");
+        }
+        eventually("a task has finished", || four.is_finished()).await;
+        [four]
+    });
+    let result = other.run(finished);
+    assert!(matches!(result, Ok(4)), "awaited after its host's run, a task gives {result:?}");
+}

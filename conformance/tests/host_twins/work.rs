@@ -1,7 +1,295 @@
 //! Hosts that break the rules of `host/work.rs`.
 
-use super::twin::Twin;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use gateway_blocking::Blocking;
+use gateway_core::{Coroutine, Host, Job, Task, Trampoline, Yield, trampoline};
+
+use super::twin::{Behind, Bounce, Twin};
+
+type Answer = Poll<io::Result<()>>;
 
 pub(crate) fn twins() -> Vec<Twin> {
-    vec![]
+    [jobs(), tasks()].into_iter().flatten().collect()
+}
+
+fn jobs() -> Vec<Twin> {
+    vec![
+        // Forgets jobs, runs them on the spot, drops them.
+        Twin::new("EXE-03", "a job has finished", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 0, job)))
+        }),
+        Twin::new("EXE-03", "hangs", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 50, job)))
+        }),
+        Twin::new("EXE-05", "the coroutine's own thread", || Behind::new(inline)),
+        Twin::new("EXE-05", "the job: Cancelled", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| dropped(n == 20, job)))
+        }),
+        Twin::new("EXE-06", "stood still", || Behind::new(inline)),
+        Twin::new("EXE-06", "stood still", || Behind::new(|good| Few::new(good, 7))),
+        Twin::new("EXE-07", "beside each other", || Behind::new(|good| Few::new(good, 4))),
+        // A thread for each job, and a queue that is soon full.
+        Twin::new("EXE-08", "no bound in sight", || {
+            Behind::new(|good| {
+                Bounce(good, |good, yielded, cx| match yielded {
+                    Yield::Job(job) => job.start(|job| thread::Builder::new().spawn(job).ok()),
+                    other => good.bounce(other, cx),
+                })
+            })
+        }),
+        Twin::new("EXE-08", "Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| refused(n >= 1000, job)))
+        }),
+        Twin::new("EXE-09", "gives Err(Cancelled)", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| dropped(n == 150, job)))
+        }),
+        Twin::new("EXE-09", "hangs", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| lost(n == 150, job)))
+        }),
+        Twin::new("EXE-10", "without a handle have run", || JobsEnd(Blocking::new(2).unwrap())),
+    ]
+}
+
+fn tasks() -> Vec<Twin> {
+    vec![
+        Twin::new("SPN-03", "inside the yield", || {
+            Behind::new(|good| {
+                Bounce(good, |good, yielded, cx| match yielded {
+                    Yield::Task(mut task) => {
+                        let noop = &mut Context::from_waker(Waker::noop());
+                        match Pin::new(&mut task).poll(noop) {
+                            Poll::Ready(()) => Poll::Ready(Ok(())),
+                            Poll::Pending => good.bounce(Yield::Task(task), cx),
+                        }
+                    }
+                    other => good.bounce(other, cx),
+                })
+            })
+        }),
+        Twin::new("SPN-04", "gives Err(Cancelled)", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| dropped(n == 5000, task)))
+        }),
+        Twin::new("SPN-04", "Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| refused(n >= 1024, task)))
+        }),
+        Twin::new("SPN-04", "ten thousand tasks have begun", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| lost(n == 9999, task)))
+        }),
+        Twin::new("SPN-05", "whose parents ended before", || Behind::new(Flat)),
+        Twin::new("SPN-06", "from a run that is over", || PerRun),
+        Twin::new("SPN-07", "for a job, a task ends", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| deaf(n == 3, good, task)))
+        }),
+        Twin::new("SPN-07", "for nothing, a task ends", || {
+            Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
+        }),
+        Twin::new("SPN-08", "hangs", || {
+            Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
+        }),
+        Twin::new("SPN-08", "four tasks have begun", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| dropped(n == 2, task)))
+        }),
+    ]
+}
+
+/// Runs jobs on the spot.
+fn inline(good: Arc<dyn Trampoline>) -> Bounce {
+    Bounce(good, |good, yielded, cx| match yielded {
+        Yield::Job(job) => {
+            job.run();
+            Poll::Ready(Ok(()))
+        }
+        other => good.bounce(other, cx),
+    })
+}
+
+/// A trampoline that counts tasks and jobs, and treats some of them badly.
+pub(crate) struct Numbered {
+    good: Arc<dyn Trampoline>,
+    count: AtomicUsize,
+    start: fn(usize, &dyn Trampoline, Yield<'static>) -> Result<Answer, Yield<'static>>,
+}
+
+impl Numbered {
+    /// `start` is given the number of the task or job; what it gives back goes to the good one.
+    pub(crate) fn new(
+        good: Arc<dyn Trampoline>,
+        start: fn(usize, &dyn Trampoline, Yield<'static>) -> Result<Answer, Yield<'static>>,
+    ) -> Numbered {
+        Numbered { good, count: AtomicUsize::new(0), start }
+    }
+}
+
+impl Trampoline for Numbered {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+        let work = match yielded {
+            Yield::Job(job) => Yield::Job(job),
+            Yield::Task(task) => Yield::Task(task),
+            other => return self.good.bounce(other, cx),
+        };
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        match (self.start)(number, &*self.good, work) {
+            Ok(answer) => answer,
+            Err(work) => self.good.bounce(work, cx),
+        }
+    }
+}
+
+/// Neither runs the work nor drops it.
+pub(crate) fn lost(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    if !bad {
+        return Err(work);
+    }
+    mem::forget(work);
+    Ok(Poll::Ready(Ok(())))
+}
+
+/// Drops the work.
+pub(crate) fn dropped(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    if bad { Ok(Poll::Ready(Ok(()))) } else { Err(work) }
+}
+
+/// Refuses the work.
+pub(crate) fn refused(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    if bad { Ok(Poll::Ready(Err(io::Error::other("too much")))) } else { Err(work) }
+}
+
+/// Starts a task that can't be woken from outside the host's own threads.
+pub(crate) fn deaf(
+    bad: bool,
+    good: &dyn Trampoline,
+    work: Yield<'static>,
+) -> Result<Answer, Yield<'static>> {
+    match work {
+        Yield::Task(task) if bad => {
+            let task = Yield::Task(Task::new(deafened(task)));
+            Ok(good.bounce(task, &mut Context::from_waker(Waker::noop())))
+        }
+        other => Err(other),
+    }
+}
+
+/// A future that can't be woken from outside the host's own threads.
+pub(crate) fn deafened<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    /// Wakes, if it is called on the right thread.
+    struct Deaf(Waker);
+    impl Wake for Deaf {
+        fn wake(self: Arc<Deaf>) {
+            if thread::current().name().is_some_and(|name| name.starts_with("gateway-")) {
+                self.0.wake_by_ref();
+            }
+        }
+    }
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
+        let deaf = Waker::from(Arc::new(Deaf(cx.waker().clone())));
+        future.as_mut().poll(&mut Context::from_waker(&deaf))
+    })
+}
+
+/// A host with so many threads for jobs, and no more.
+struct Few {
+    good: Arc<dyn Trampoline>,
+    queue: Mutex<mpsc::Sender<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Few {
+    fn new(good: Arc<dyn Trampoline>, threads: usize) -> Few {
+        let (queue, jobs) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..threads {
+            let jobs = jobs.clone();
+            thread::spawn(move || {
+                loop {
+                    let job = jobs.lock().unwrap().recv();
+                    let Ok(job) = job else { break };
+                    job();
+                }
+            });
+        }
+        Few { good, queue: Mutex::new(queue) }
+    }
+}
+
+impl Trampoline for Few {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+        match yielded {
+            Yield::Job(job) => job.start(|job| self.queue.lock().unwrap().send(job).ok()),
+            other => self.good.bounce(other, cx),
+        }
+    }
+}
+
+/// A host that is slow to begin jobs, and drops those that have not begun when `run` returns.
+struct JobsEnd(Blocking);
+
+impl Host for JobsEnd {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        /// Jobs begin only until this says that `run` has returned.
+        struct Until(Arc<dyn Trampoline>, Arc<AtomicBool>);
+        impl Trampoline for Until {
+            fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+                let Yield::Job(job) = yielded else { return self.0.bounce(yielded, cx) };
+                let over = self.1.clone();
+                let late = Job::new(move || {
+                    thread::sleep(Duration::from_millis(300));
+                    if !over.load(Ordering::SeqCst) {
+                        job.run();
+                    }
+                });
+                self.0.bounce(Yield::Job(late), cx)
+            }
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let output = self.0.run(async {
+            let until = Until(trampoline().unwrap(), over.clone());
+            Coroutine::new(Arc::new(until), future).await
+        });
+        over.store(true, Ordering::SeqCst);
+        output
+    }
+}
+
+/// A host whose tasks may not spawn.
+struct Flat(Arc<dyn Trampoline>);
+
+thread_local! {
+    static IN_A_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Trampoline for Flat {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+        match yielded {
+            Yield::Task(_) if IN_A_TASK.get() => Poll::Ready(Err(io::Error::other("too deep"))),
+            Yield::Task(mut task) => {
+                let marked = poll_fn(move |cx| {
+                    IN_A_TASK.set(true);
+                    let polled = Pin::new(&mut task).poll(cx);
+                    IN_A_TASK.set(false);
+                    polled
+                });
+                self.0.bounce(Yield::Task(Task::new(marked)), cx)
+            }
+            other => self.0.bounce(other, cx),
+        }
+    }
+}
+
+/// A host that is made for each `run`.
+struct PerRun;
+
+impl Host for PerRun {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        Blocking::new(2).unwrap().run(future)
+    }
 }
