@@ -19,8 +19,11 @@ pub(crate) struct Twin {
     pub(crate) rule: &'static str,
     /// What the failure has to say, in part.
     says: &'static str,
-    check: Box<dyn Fn(&host::HostCheck) -> Result<(), String> + Send>,
+    check: Box<CheckFn>,
 }
+
+/// Runs a check on a host that breaks it.
+type CheckFn = dyn Fn(&host::HostCheck) -> Result<(), String> + Send;
 
 impl Twin {
     /// A host that `start` starts, which breaks `rule`; the failure has to say `says`.
