@@ -144,6 +144,12 @@ async fn hidden_wake_ups() {
         });
         assert_eq!(read.await.expect("a byte"), 1);
         assert_eq!(byte[0], n, "another byte");
+        // And what has arrived while nobody listened is there still.
+        assert!(end.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte).is_pending());
+        peer.write_now(&[!n]);
+        sleep(Duration::from_micros(500)).await;
+        let late = when_woken("a reader who comes late", |cx| end.poll_read(cx, &mut byte));
+        assert_eq!((late.await.expect("a byte"), byte[0]), (1, !n), "another byte");
     }
 }
 

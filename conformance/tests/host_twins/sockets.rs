@@ -22,7 +22,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
             operation.attempt(socket)
         }),
-        attempts("YLD-02", "round 0", |socket, operation| {
+        attempts("YLD-02", "round", |socket, operation| {
             let _ = operation.attempt(socket);
             operation.attempt(socket)
         }),
@@ -57,6 +57,16 @@ pub(crate) fn twins() -> Vec<Twin> {
             let writes = operation.direction() == Direction::Write;
             socket.memory.lock().unwrap().deaf = blocked.is_err() && writes;
             blocked
+        }),
+        // Forgets an event whose waker counts no more.
+        waits("YLD-10", "it hangs", |socket, way, cx| {
+            let (late, waker) = (socket.unread() > 0, cx.waker().clone());
+            let mut memory = socket.memory.lock().unwrap();
+            let other = memory.wakers[way as usize].replace(waker);
+            match late && other.is_some_and(|other| !other.will_wake(cx.waker())) {
+                true => Poll::Pending,
+                false => socket.poll_ready(way, cx),
+            }
         }),
         Twin::new("YLD-10", "without attempting it", || {
             Behind::new(|good| {
@@ -103,6 +113,13 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
             ready
         }),
+        // Has no news for the writer when the peer is gone.
+        waits("YLD-17", "it hangs", |socket, way, cx| {
+            let ready = socket.poll_ready(way, cx);
+            let peeked = recv(socket, &mut [0; 1], RecvFlags::PEEK);
+            let alive = matches!(peeked, Ok((1.., _)) | Err(rustix::io::Errno::AGAIN));
+            if way == Direction::Write && !alive { Poll::Pending } else { ready }
+        }),
         // Takes only bytes for readiness, and not the end.
         waits("YLD-18", "it hangs", |socket, way, cx| match socket.poll_ready(way, cx) {
             Poll::Ready(_)
@@ -144,7 +161,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             operation.attempt(socket)
         }),
         // Takes a reset or a refusal for its own error.
-        waits("YLD-25", "ConnectionRefused", |socket, way, cx| match socket.poll_ready(way, cx) {
+        waits("YLD-25", "ConnectionReset", |socket, way, cx| match socket.poll_ready(way, cx) {
             Poll::Ready(_) if !matches!(sockopt::socket_error(socket), Ok(Ok(()))) => {
                 Poll::Ready(Err(io::Error::other("an event that nobody expects")))
             }

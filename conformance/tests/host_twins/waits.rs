@@ -104,7 +104,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         rewoken("YLD-08", "it hangs", |_| thread::current().name().is_none()),
         rewoken("YLD-08", "it hangs", |odd| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", "it hangs", || OneThread::new(How::SleepsThroughIt)),
-        rewoken("YLD-09", "does not panic", |odd| {
+        rewoken("YLD-09", "woken, and there is nobody", |odd| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
         }),
@@ -156,6 +156,19 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
         Twin::new("YLD-15", "it hangs", || {
             Behind::new(|good| ByDeadline { good, wakers: Arc::default() })
+        }),
+        // Forgets a timer that has fired for a waker that counts no more.
+        timers("YLD-15", "it hangs", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, mut first) = (good_alarm(good, at), None::<Waker>);
+                poll_fn(move |cx| {
+                    let known = first.get_or_insert_with(|| cx.waker().clone());
+                    match Instant::now() >= at && !known.will_wake(cx.waker()) {
+                        true => Poll::Pending,
+                        false => Pin::new(&mut alarm).poll(cx),
+                    }
+                })
+            })
         }),
         timers("YLD-15", "ten sleeps of a millisecond", |good, timer, cx| {
             timer.poll(cx, |at| good_alarm(good, at + Duration::from_secs(1)))
