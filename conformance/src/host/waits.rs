@@ -877,15 +877,52 @@ pub(super) async fn when_woken<T>(
     what: &str,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> T {
-    let (counter, waker) = Counter::waker();
-    loop {
-        let before = counter.count();
-        if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
-            return value;
+    let mut waiter = Waiter::new();
+    match waiter.poll(&mut poll) {
+        Poll::Ready(value) => value,
+        Poll::Pending => waiter.resumed(what, || {}, poll).await,
+    }
+}
+
+/// Somebody who waits, with a waker of their own.
+pub(super) struct Waiter {
+    counter: Arc<Counter>,
+    waker: Waker,
+    /// How often it had been woken before its latest poll.
+    seen: usize,
+}
+
+impl Waiter {
+    pub(super) fn new() -> Waiter {
+        let (counter, waker) = Counter::waker();
+        Waiter { counter, waker, seen: 0 }
+    }
+
+    pub(super) fn poll<T>(&mut self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        self.seen = self.counter.count();
+        poll(&mut Context::from_waker(&self.waker))
+    }
+
+    /// Polls again whenever it has been woken, and only then; does `meanwhile` at each look.
+    pub(super) async fn resumed<T>(
+        &mut self,
+        what: &str,
+        mut meanwhile: impl FnMut(),
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> T {
+        loop {
+            // A poll whose budget is spent wakes at once: a new one has to follow, with another.
+            pause().await;
+            let (counter, seen) = (self.counter.clone(), self.seen);
+            until(what, || {
+                meanwhile();
+                counter.count() > seen
+            })
+            .await;
+            if let Poll::Ready(value) = self.poll(&mut poll) {
+                return value;
+            }
         }
-        // A poll whose budget is spent wakes at once: a new one has to follow, with a new budget.
-        pause().await;
-        until(what, || counter.count() > before).await;
     }
 }
 
