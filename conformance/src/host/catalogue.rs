@@ -53,6 +53,7 @@ catalogue! { $
     "YLD-20" waits::yld_20_a_coroutine_may_be_polled_on_any_thread,
     "YLD-21" waits::yld_21_what_waits_is_not_polled_again_and_again,
     "YLD-22" waits::yld_22_a_wake_up_never_polls,
+    "YLD-26" waits::yld_26_wakers_may_take_other_waits_along,
     // sockets.rs
     "YLD-10" sockets::yld_10_readiness_is_never_lost,
     "YLD-14" sockets::yld_14_the_end_stays_the_end,

@@ -313,7 +313,12 @@ async fn wake_ups() {
     for _ in 0..20 {
         resumed_by("`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
         resumed_by("`wake` in the same poll", Waker::wake).await;
-        resumed_by("the wake-up of a clone's clone", |waker| waker.clone().clone().wake()).await;
+        resumed_by("the wake-up of a clone that has outlived its original", |waker| {
+            let clone = waker.clone();
+            drop(waker);
+            clone.wake();
+        })
+        .await;
         resumed_by("many wake-ups in the same poll", |waker| {
             (0..100).for_each(|_| waker.wake_by_ref());
         })
@@ -779,6 +784,62 @@ async fn woken_within_a_poll() {
     }
     let within = within.load(SeqCst);
     assert_eq!(within, 0, "{within} polls from within a wake-up");
+}
+
+pub(super) fn yld_26_wakers_may_take_other_waits_along(subject: &Subject) {
+    let host = subject.start();
+    host.run(async {
+        for _ in 0..10 {
+            let [woken, replaced, dropped] = [(); 3].map(|()| Laden::default());
+            let mut waits = [LOOK, HOUR, HOUR].map(|time| (Box::pin(sleep(time)), End::pair()));
+            // The host alone holds each of these wakers.
+            for ((timer, (end, _)), laden) in waits.iter_mut().zip([&woken, &replaced, &dropped]) {
+                for waker in [laden.waker(), laden.waker()] {
+                    let cx = &mut Context::from_waker(&waker);
+                    let _ = timer.as_mut().poll(cx);
+                    assert!(end.poll_read(cx, &mut [0; 8]).is_pending(), "bytes out of nowhere");
+                }
+            }
+            let [(_fires, (_end, mut peer)), (mut long, (mut end, _peer)), lost] = waits;
+            let cx = &mut Context::from_waker(Waker::noop());
+            let _ = (long.as_mut().poll(cx), end.poll_read(cx, &mut [0; 8]));
+            drop((long, end, lost));
+            until("wakers that were replaced are dropped", || replaced.is_gone()).await;
+            until("the wakers of dropped waits are dropped", || dropped.is_gone()).await;
+            peer.write_now(b"x");
+            until("the timer and the socket wake their wakers", || woken.is_gone()).await;
+        }
+        all_kinds(1).await;
+    });
+}
+
+/// Wakers that let go of other waits when they are woken, or dropped.
+#[derive(Default)]
+struct Laden(Arc<()>);
+
+impl Laden {
+    fn waker(&self) -> Waker {
+        type Waits = (Pin<Box<Sleep>>, End, End);
+        struct Load(Mutex<Option<(Waits, Arc<()>)>>);
+        impl Wake for Load {
+            fn wake(self: Arc<Load>) {
+                let load = self.0.lock().expect("the load").take();
+                drop(load);
+            }
+        }
+        let ((mut end, peer), mut timer) = (End::pair(), Box::pin(sleep(HOUR)));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let waits = timer.as_mut().poll(cx).is_pending();
+        let waits = waits && end.poll_read(cx, &mut [0; 8]).is_pending();
+        assert!(waits, "waits that end at once");
+        let load = ((timer, end, peer), self.0.clone());
+        Waker::from(Arc::new(Load(Mutex::new(Some(load)))))
+    }
+
+    /// Whether all of them have been woken, or dropped.
+    fn is_gone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 // What the checks share.

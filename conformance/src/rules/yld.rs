@@ -210,4 +210,10 @@ pub(crate) const RULES: &[Rule] = &[
         "A peer that is down must be an error within a moment, not a timeout.",
         "error events (ERR, HUP): they make an attempt worthwhile, and its result is the error",
     ),
+    rule(
+        "YLD-26",
+        "A waker that is woken, replaced or dropped may let go of other waits of the same host.",
+        "The last clone of a waker may own a whole request, with all its timers and sockets.",
+        "locks of the reactor that are held while a waker is woken or dropped",
+    ),
 ];

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread;
@@ -202,6 +202,9 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("YLD-21", "along with another", || OneThread::new(How::PollsAll)),
         Twin::new("YLD-22", "from within a wake-up", || OneThread::new(How::PollsWithin)),
         Twin::new("YLD-22", "it hangs", || OneThread::new(How::LocksWithin)),
+        Twin::new("YLD-26", "it hangs", || {
+            Behind::new(|good| Locking { good, wakers: Arc::default(), made: AtomicU64::new(0) })
+        }),
         Twin::new("YLD-23", "no more timers", || {
             Behind::new(|good| FewTimers(good, Mutex::new(0)))
         }),
@@ -338,6 +341,50 @@ impl Trampoline for ByDeadline {
             });
         }
         Poll::Pending
+    }
+}
+
+/// Holds its lock while it wakes, and while it drops wakers.
+struct Locking {
+    good: Arc<dyn Trampoline>,
+    wakers: Arc<Mutex<HashMap<u64, Waker>>>,
+    made: AtomicU64,
+}
+
+impl Trampoline for Locking {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        struct Alarm(Instant, u64, Arc<Mutex<HashMap<u64, Waker>>>);
+        impl Future for Alarm {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+                if Instant::now() >= self.0 {
+                    return Poll::Ready(());
+                }
+                let mut wakers = self.2.lock().unwrap();
+                let before = wakers.insert(self.1, cx.waker().clone());
+                drop(before);
+                Poll::Pending
+            }
+        }
+        impl Drop for Alarm {
+            fn drop(&mut self) {
+                let mut wakers = self.2.lock().unwrap();
+                let waker = wakers.remove(&self.1);
+                drop(waker);
+            }
+        }
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        timer.poll(cx, |at| {
+            let (key, wakers) = (self.made.fetch_add(1, SeqCst), self.wakers.clone());
+            thread::spawn(move || {
+                thread::sleep(at.saturating_duration_since(Instant::now()).min(YEAR / 1_000_000));
+                let mut wakers = wakers.lock().unwrap();
+                if let Some(waker) = wakers.remove(&key) {
+                    waker.wake();
+                }
+            });
+            Alarm(at, key, self.wakers.clone())
+        })
     }
 }
 
