@@ -1,5 +1,6 @@
 //! Checks of sockets: readiness, registration, hang-ups.
 
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -333,12 +334,10 @@ async fn accepts() {
 
 pub(super) fn yld_19_a_descriptor_number_may_be_used_again(subject: &Subject) {
     subject.start().run(async {
-        let mut used_again = 0;
-        let mut last = -1;
+        let mut numbers = HashSet::new();
         for round in 0..300_u32 {
             let (mut end, mut peer) = End::pair();
-            let number = end.fd().as_raw_fd();
-            used_again += usize::from(std::mem::replace(&mut last, number) == number);
+            numbers.insert(end.fd().as_raw_fd());
             let (mut sent, mut byte) = (false, [0; 8]);
             let read = when_woken("a socket whose number another one had is ready", |cx| {
                 let read = end.poll_read(cx, &mut byte);
@@ -362,8 +361,8 @@ pub(super) fn yld_19_a_descriptor_number_may_be_used_again(subject: &Subject) {
                 drop(peer);
             }
         }
-        // Beside other tests the numbers may be taken by somebody else: so many rounds are enough.
-        assert!(used_again > 0, "no descriptor number was used again");
+        // Beside other tests some numbers are taken by somebody else, but not all.
+        assert!(numbers.len() < 300, "sockets that are dropped are not closed");
     });
 }
 

@@ -39,13 +39,16 @@ pub(crate) const RULES: &[Rule] = &[
         "Bytes that are written twice, or read and thrown away, corrupt every protocol above.",
         "what `Reactor::attempt` does around the operation: it makes it once, or not at all",
     ),
-    rule(
-        "YLD-03",
-        "A coroutine is never polled after it has finished, however often it is woken then.",
-        "Futures may panic, or worse, when they are polled after their end: the contract of \
+    Rule {
+        source: "the contract of `std::future::Future`",
+        ..rule(
+            "YLD-03",
+            "A coroutine is never polled after it has finished, however often it is woken then.",
+            "Futures may panic, or worse, when they are polled after their end: the contract of \
          `Future` leaves that open.",
-        "a wake-up during the last poll: the task must not be queued again",
-    ),
+            "a wake-up during the last poll: the task must not be queued again",
+        )
+    },
     rule(
         "YLD-04",
         "The stack does not grow with the number of yields, of wake-ups, or of tasks that spawn \
@@ -77,22 +80,28 @@ pub(crate) const RULES: &[Rule] = &[
         "how the host rounds: a runtime's clock in whole milliseconds has to round up; whether \
          it arms its timer by `Timer::poll`, which knows of moved deadlines",
     ),
-    rule(
-        "YLD-08",
-        "No wake-up is lost: whether it comes before the suspension or after, from which thread, \
+    Rule {
+        source: "the contract of `std::task::Waker`",
+        ..rule(
+            "YLD-08",
+            "No wake-up is lost: whether it comes before the suspension or after, from which thread, \
          and how often.",
-        "A lost wake-up is a request that hangs until its client gives up, once in a million.",
-        "a wake-up while the task is being polled: it has to be polled once more; a wake-up from \
+            "A lost wake-up is a request that hangs until its client gives up, once in a million.",
+            "a wake-up while the task is being polled: it has to be polled once more; a wake-up from \
          another thread: it has to end the host's sleep",
-    ),
-    rule(
-        "YLD-09",
-        "A wake-up after the end does no harm, also after the host is gone, and no waker is kept \
+        )
+    },
+    Rule {
+        source: "the contract of `std::task::Waker`",
+        ..rule(
+            "YLD-09",
+            "A wake-up after the end does no harm, also after the host is gone, and no waker is kept \
          for a wait that is over or has been dropped.",
-        "Channels and caches keep wakers for as long as they like; and a host that keeps them \
+            "Channels and caches keep wakers for as long as they like; and a host that keeps them \
          leaks the memory of every request that ever waited.",
-        "what a waker holds, and what dropping the host's timer and registered socket lets go of",
-    ),
+            "what a waker holds, and what dropping the host's timer and registered socket lets go of",
+        )
+    },
     rule(
         "YLD-10",
         "Readiness is never lost: not what arrives during an attempt, nor what is left after a \

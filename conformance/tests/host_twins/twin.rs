@@ -19,8 +19,10 @@ pub(crate) struct Twin {
     pub(crate) rule: &'static str,
     /// What the failure has to say, in part.
     says: &'static str,
-    check: Box<dyn Fn(&host::HostCheck) -> Result<(), String> + Send>,
+    check: Box<Check>,
 }
+
+type Check = dyn Fn(&host::HostCheck) -> Result<(), String> + Send;
 
 impl Twin {
     /// A host that `start` starts, which breaks `rule`; the failure has to say `says`.
