@@ -1,23 +1,651 @@
 //! Hosts that break the rules of `host/waits.rs`.
 
-use std::task::Poll;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::hint::black_box;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use gateway_core::Yield;
+use gateway_blocking::Blocking;
+use gateway_core::{
+    Coroutine, Host, Sleep, Task, Timer, Trampoline, Yield, sleep_until, trampoline,
+};
 
-use super::twin::{Behind, Bounce, Twin};
+use super::twin::{Behind, Bounce, BounceFn, Twin};
 
 pub(crate) fn twins() -> Vec<Twin> {
-    vec![Twin::new("YLD-07", "early", || {
-        Behind::new(|good| {
-            Bounce(good, |good, yielded, cx| match yielded {
-                Yield::Timer(timer)
-                    if timer.deadline() < Instant::now() + Duration::from_millis(2) =>
-                {
+    vec![
+        bounce("YLD-01", "none of these here", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => none(),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "none of these here", |good, yielded, cx| match yielded {
+            Yield::Io(_) => none(),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "none of these here", |good, yielded, cx| match yielded {
+            Yield::Job(_) => none(),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "none of these here", |good, yielded, cx| match yielded {
+            Yield::Task(_) => none(),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "with Pending", |good, yielded, cx| match yielded {
+            Yield::Job(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "cancelled", |good, yielded, cx| match yielded {
+            Yield::Task(_) => Poll::Ready(Ok(())),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-01", "it hangs", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        Twin::new("YLD-01", "outside any trampoline", || Bare),
+        bounce("YLD-02", "without attempting it", |good, yielded, cx| match yielded {
+            Yield::Io(_) => Poll::Ready(Ok(())),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-02", "none of these here", |good, yielded, cx| match yielded {
+            // Started all the same.
+            Yield::Job(job) => good.bounce(Yield::Job(job), cx).map(|_| Err(no())),
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-03", "after its end", |good, yielded, cx| match yielded {
+            Yield::Task(task) => good.bounce(Yield::Task(Task::new(again(task))), cx),
+            other => good.bounce(other, cx),
+        }),
+        Twin::new("YLD-03", "polled after", || Rerun(Blocking::new(2).unwrap())),
+        Twin::new("YLD-03", "times after its end", || OneThread::new(How::ForgetsTheEnd)),
+        Twin::new("YLD-04", "deeper after many wake-ups", || OneThread::new(How::Recurses)),
+        bounce(
+            "YLD-04",
+            "one has been lost, or went too deep",
+            |good, yielded, cx| match yielded {
+                Yield::Task(mut task) => {
+                    match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(()) => Poll::Ready(Ok(())),
+                        Poll::Pending => good.bounce(Yield::Task(task), cx),
+                    }
+                }
+                other => good.bounce(other, cx),
+            },
+        ),
+        Twin::new("YLD-05", "starves tasks", || OneThread::new(How::MainFirst)),
+        Twin::new("YLD-05", "starve others", || OneThread::new(How::TasksFirst)),
+        bounce("YLD-07", "early", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) if timer.deadline() < Instant::now() + Duration::from_millis(2) => {
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        timers("YLD-07", "early", |good, timer, cx| {
+            // Whole milliseconds, rounded to the nearest.
+            let nearest = |at: Instant| at - Duration::from_micros(500);
+            timer.poll(cx, |at| good_alarm(good, nearest(at)))
+        }),
+        Twin::new("YLD-07", "a timer put off ended", || {
+            Behind::new(|good| ByAddress { good, armed: Mutex::default() })
+        }),
+        bounce("YLD-07", "ended early", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) if timer.deadline() > Instant::now() + YEAR * 10 => {
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        rewoken("YLD-08", "it hangs", |odd| odd.polling.load(SeqCst)),
+        rewoken("YLD-08", "it hangs", |_| thread::current().name().is_none()),
+        rewoken("YLD-08", "it hangs", |odd| odd.before.swap(true, SeqCst)),
+        Twin::new("YLD-08", "it hangs", || OneThread::new(How::SleepsThroughIt)),
+        rewoken("YLD-09", "woken, and there is nobody", |odd| {
+            assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
+            false
+        }),
+        timers("YLD-09", "it hangs", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let mut alarm = good_alarm(good, at);
+                poll_fn(move |cx| {
+                    std::mem::forget(cx.waker().clone());
+                    Pin::new(&mut alarm).poll(cx)
+                })
+            })
+        }),
+        bounce("YLD-11", "timers had begun when the first one ended", |good, yielded, cx| {
+            match yielded {
+                Yield::Timer(timer) => {
+                    thread::sleep(timer.deadline().saturating_duration_since(Instant::now()));
                     Poll::Ready(Ok(()))
                 }
                 other => good.bounce(other, cx),
+            }
+        }),
+        bounce("YLD-11", "it hangs", |good, yielded, cx| match yielded {
+            Yield::Job(job) => {
+                job.run();
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        timers("YLD-12", "timers that had been dropped", |_, timer, cx| {
+            timer.poll(cx, |at| {
+                let mut begun = false;
+                poll_fn(move |cx| {
+                    if Instant::now() >= at {
+                        return Poll::Ready(());
+                    }
+                    if !std::mem::replace(&mut begun, true) {
+                        let waker = cx.waker().clone();
+                        thread::spawn(move || {
+                            thread::sleep(at.saturating_duration_since(Instant::now()));
+                            waker.wake();
+                        });
+                    }
+                    Poll::Pending
+                })
             })
+        }),
+        Twin::new("YLD-13", "it hangs", || {
+            Behind::new(|good| OneSlot(good, Arc::new(Mutex::new(Waker::noop().clone()))))
+        }),
+        Twin::new("YLD-15", "it hangs", || {
+            Behind::new(|good| ByDeadline { good, wakers: Arc::default() })
+        }),
+        // Forgets a timer that has fired for a waker that counts no more.
+        timers("YLD-15", "it hangs", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, mut first) = (good_alarm(good, at), None::<Waker>);
+                poll_fn(move |cx| {
+                    let known = first.get_or_insert_with(|| cx.waker().clone());
+                    match Instant::now() >= at && !known.will_wake(cx.waker()) {
+                        true => Poll::Pending,
+                        false => Pin::new(&mut alarm).poll(cx),
+                    }
+                })
+            })
+        }),
+        timers("YLD-15", "ten sleeps of a millisecond", |good, timer, cx| {
+            timer.poll(cx, |at| good_alarm(good, at + Duration::from_secs(1)))
+        }),
+        timers("YLD-16", "it hangs", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, mut first) = (good_alarm(good, at), None);
+                poll_fn(move |cx| {
+                    let first: &Waker = first.get_or_insert_with(|| cx.waker().clone());
+                    Pin::new(&mut alarm).poll(&mut Context::from_waker(first))
+                })
+            })
+        }),
+        bounce("YLD-20", "no reactor is running here", |good, yielded, cx| {
+            if thread::current().name().is_none() {
+                return Poll::Ready(Err(io::Error::other("no reactor is running here")));
+            }
+            good.bounce(yielded, cx)
+        }),
+        bounce("YLD-20", "it hangs", |good, yielded, cx| match yielded {
+            Yield::Timer(_) if thread::current().name().is_none() => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        bounce("YLD-21", "while it waited for one timer", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) => {
+                cx.waker().wake_by_ref();
+                good.bounce(Yield::Timer(timer), cx)
+            }
+            other => good.bounce(other, cx),
+        }),
+        Twin::new("YLD-21", "along with another", || OneThread::new(How::PollsAll)),
+        Twin::new("YLD-22", "from within a wake-up", || OneThread::new(How::PollsWithin)),
+        Twin::new("YLD-22", "it hangs", || OneThread::new(How::LocksWithin)),
+        Twin::new("YLD-26", "it hangs", || {
+            Behind::new(|good| Locking { good, wakers: Arc::default(), made: AtomicU64::new(0) })
+        }),
+        Twin::new("YLD-23", "no more timers", || {
+            Behind::new(|good| FewTimers(good, Mutex::new(0)))
+        }),
+    ]
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn no() -> io::Error {
+    io::Error::other("none of these here")
+}
+
+fn none() -> Poll<io::Result<()>> {
+    Poll::Ready(Err(no()))
+}
+
+fn bounce(rule: &'static str, says: &'static str, wrong: BounceFn) -> Twin {
+    Twin::new(rule, says, move || Wrapped::new(move |good| Arc::new(Bounce(good, wrong))))
+}
+
+fn timers(rule: &'static str, says: &'static str, wrong: TimerFn) -> Twin {
+    Twin::new(rule, says, move || Wrapped::new(move |good| Arc::new(Timers(good, wrong))))
+}
+
+fn rewoken(rule: &'static str, says: &'static str, loses: fn(&Odd) -> bool) -> Twin {
+    Twin::new(rule, says, move || Rewoken(Blocking::new(2).unwrap(), loses))
+}
+
+/// A good host behind a trampoline that a closure makes.
+struct Wrapped<W>(Blocking, W);
+
+impl<W: Fn(Arc<dyn Trampoline>) -> Arc<dyn Trampoline>> Wrapped<W> {
+    fn new(wrap: W) -> Wrapped<W> {
+        Wrapped(Blocking::new(2).unwrap(), wrap)
+    }
+}
+
+impl<W: Fn(Arc<dyn Trampoline>) -> Arc<dyn Trampoline>> Host for Wrapped<W> {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async { Coroutine::new((self.1)(trampoline().unwrap()), future).await })
+    }
+}
+
+/// A host that polls without a trampoline.
+struct Bare;
+
+impl Host for Bare {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            let cx = &mut Context::from_waker(Waker::noop());
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return output;
+            }
+        }
+    }
+}
+
+/// A host that polls once more when `run` is over.
+struct Rerun(Blocking);
+
+impl Host for Rerun {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async {
+            let mut future = pin!(Coroutine::new(trampoline().unwrap(), future));
+            let output = future.as_mut().await;
+            let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            output
         })
-    })]
+    }
+}
+
+/// Polls a task once more after its end.
+async fn again(mut task: Task) {
+    Pin::new(&mut task).await;
+    let _ = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
+}
+
+/// A trampoline whose timers go wrong.
+struct Timers(Arc<dyn Trampoline>, TimerFn);
+
+type TimerFn = fn(&Arc<dyn Trampoline>, &mut Timer, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+impl Trampoline for Timers {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match yielded {
+            Yield::Timer(timer) => (self.1)(&self.0, timer, cx),
+            other => self.0.bounce(other, cx),
+        }
+    }
+}
+
+fn good_alarm(good: &Arc<dyn Trampoline>, at: Instant) -> Coroutine<Sleep> {
+    Coroutine::new(good.clone(), sleep_until(at))
+}
+
+/// Knows timers by their address, and looks at a deadline only the first time.
+struct ByAddress {
+    good: Arc<dyn Trampoline>,
+    armed: Mutex<HashMap<usize, Coroutine<Sleep>>>,
+}
+
+impl Trampoline for ByAddress {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        let mut armed = self.armed.lock().unwrap();
+        let key = std::ptr::from_mut(timer).addr();
+        let alarm = armed.entry(key).or_insert_with(|| good_alarm(&self.good, timer.deadline()));
+        ready!(Pin::new(alarm).poll(cx));
+        armed.remove(&key);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Knows timers by their deadline, which others may have as well.
+struct ByDeadline {
+    good: Arc<dyn Trampoline>,
+    wakers: Arc<Mutex<BTreeMap<Instant, Waker>>>,
+}
+
+impl Trampoline for ByDeadline {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        let at = timer.deadline();
+        if Instant::now() >= at {
+            return Poll::Ready(Ok(()));
+        }
+        if self.wakers.lock().unwrap().insert(at, cx.waker().clone()).is_none() {
+            let wakers = self.wakers.clone();
+            thread::spawn(move || {
+                thread::sleep(at.saturating_duration_since(Instant::now()));
+                let waker = wakers.lock().unwrap().remove(&at);
+                waker.into_iter().for_each(Waker::wake);
+            });
+        }
+        Poll::Pending
+    }
+}
+
+/// Holds its lock while it wakes, and while it drops wakers.
+struct Locking {
+    good: Arc<dyn Trampoline>,
+    wakers: Arc<Mutex<HashMap<u64, Waker>>>,
+    made: AtomicU64,
+}
+
+impl Trampoline for Locking {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        struct Alarm(Instant, u64, Arc<Mutex<HashMap<u64, Waker>>>);
+        impl Future for Alarm {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+                if Instant::now() >= self.0 {
+                    return Poll::Ready(());
+                }
+                let mut wakers = self.2.lock().unwrap();
+                let before = wakers.insert(self.1, cx.waker().clone());
+                drop(before);
+                Poll::Pending
+            }
+        }
+        impl Drop for Alarm {
+            fn drop(&mut self) {
+                let mut wakers = self.2.lock().unwrap();
+                let waker = wakers.remove(&self.1);
+                drop(waker);
+            }
+        }
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        timer.poll(cx, |at| {
+            let (key, wakers) = (self.made.fetch_add(1, SeqCst), self.wakers.clone());
+            thread::spawn(move || {
+                thread::sleep(at.saturating_duration_since(Instant::now()).min(YEAR / 1_000_000));
+                let mut wakers = wakers.lock().unwrap();
+                if let Some(waker) = wakers.remove(&key) {
+                    waker.wake();
+                }
+            });
+            Alarm(at, key, self.wakers.clone())
+        })
+    }
+}
+
+/// Remembers whom to wake in one place for all waits.
+struct OneSlot(Arc<dyn Trampoline>, Arc<Mutex<Waker>>);
+
+impl Trampoline for OneSlot {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        struct Relay(Arc<Mutex<Waker>>);
+        impl Wake for Relay {
+            fn wake(self: Arc<Relay>) {
+                let latest = self.0.lock().unwrap().clone();
+                latest.wake();
+            }
+        }
+        *self.1.lock().unwrap() = cx.waker().clone();
+        let relay = Waker::from(Arc::new(Relay(self.1.clone())));
+        self.0.bounce(yielded, &mut Context::from_waker(&relay))
+    }
+}
+
+/// Has room for five thousand timers in all.
+struct FewTimers(Arc<dyn Trampoline>, Mutex<usize>);
+
+impl Trampoline for FewTimers {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Timer(timer) = yielded else { return self.0.bounce(yielded, cx) };
+        let answer = self.0.bounce(Yield::Timer(timer), cx);
+        let mut armed = self.1.lock().unwrap();
+        *armed += usize::from(answer.is_pending());
+        match *armed {
+            5000.. => Poll::Ready(Err(io::Error::other("no more timers"))),
+            _ => answer,
+        }
+    }
+}
+
+/// A good host that gives its coroutines wakers of its own, which lose some wake-ups.
+struct Rewoken(Blocking, fn(&Odd) -> bool);
+
+/// Such a waker.
+struct Odd {
+    good: Waker,
+    loses: fn(&Odd) -> bool,
+    /// Whether the coroutine is being polled; whether it has ended; whether it was ever woken.
+    polling: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    before: Arc<AtomicBool>,
+}
+
+impl Wake for Odd {
+    fn wake(self: Arc<Odd>) {
+        if !(self.loses)(&self) {
+            self.good.wake_by_ref();
+        }
+    }
+}
+
+fn odd<F: Future>(future: F, loses: fn(&Odd) -> bool) -> impl Future<Output = F::Output> {
+    let [polling, ended, before] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
+        let (polling, ended, before) = (polling.clone(), ended.clone(), before.clone());
+        let odd = Arc::new(Odd { good: cx.waker().clone(), loses, polling, ended, before });
+        odd.polling.store(true, SeqCst);
+        let answer = future.as_mut().poll(&mut Context::from_waker(&Waker::from(odd.clone())));
+        odd.polling.store(false, SeqCst);
+        odd.ended.store(answer.is_ready(), SeqCst);
+        answer
+    })
+}
+
+impl Host for Rewoken {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async {
+            let tasks = RewokenTasks(trampoline().unwrap(), self.1);
+            odd(Coroutine::new(Arc::new(tasks), future), self.1).await
+        })
+    }
+}
+
+struct RewokenTasks(Arc<dyn Trampoline>, fn(&Odd) -> bool);
+
+impl Trampoline for RewokenTasks {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match yielded {
+            Yield::Task(task) => self.0.bounce(Yield::Task(Task::new(odd(task, self.1))), cx),
+            other => self.0.bounce(other, cx),
+        }
+    }
+}
+
+/// A host of one thread, whose tasks run while some `run` does. Timers, sockets and jobs it leaves
+/// to a good one.
+struct OneThread {
+    _good: Blocking,
+    trampoline: Arc<dyn Trampoline>,
+    queue: Arc<Queue>,
+    how: How,
+}
+
+/// How it goes wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// Polls tasks only when `run`'s future rests.
+    MainFirst,
+    /// Polls `run`'s future only when all tasks rest.
+    TasksFirst,
+    /// Calls itself for each poll.
+    Recurses,
+    /// Polls all tasks whenever one is woken.
+    PollsAll,
+    /// Polls a task within its wake-up, unless it is being polled.
+    PollsWithin,
+    /// Waits, within a wake-up, until nobody polls the task.
+    LocksWithin,
+    /// Keeps a task that has ended in its queue, when it was woken in its last poll.
+    ForgetsTheEnd,
+    /// Forgets, after a poll, that it was woken in the meantime.
+    SleepsThroughIt,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    main: bool,
+    main_was_last: bool,
+    queue: VecDeque<Arc<Cell>>,
+    all: Vec<Arc<Cell>>,
+}
+
+/// A task, or `run`'s own future, which has none.
+struct Cell {
+    task: Option<Mutex<Task>>,
+    ended: AtomicBool,
+    queue: Arc<Queue>,
+    how: How,
+}
+
+impl OneThread {
+    fn new(how: How) -> OneThread {
+        let good = Blocking::new(1).unwrap();
+        let queue = Arc::new(Queue::default());
+        let trampoline = good.run(async { trampoline().unwrap() });
+        let trampoline = Arc::new(OnOneThread(trampoline, queue.clone(), how));
+        OneThread { _good: good, trampoline, queue, how }
+    }
+
+    /// What is to be polled next: nothing means `run`'s future.
+    fn next(&self) -> Option<Arc<Cell>> {
+        let mut state = self.queue.state.lock().unwrap();
+        loop {
+            let main_first = match self.how {
+                How::MainFirst => true,
+                How::TasksFirst => false,
+                // In turns, as long as it does no harm.
+                _ => !state.main_was_last,
+            };
+            state.main_was_last = state.main && (main_first || state.queue.is_empty());
+            if state.main_was_last {
+                state.main = false;
+                return None;
+            }
+            if let Some(cell) = state.queue.pop_front() {
+                return Some(cell);
+            }
+            state = self.queue.more.wait(state).unwrap();
+        }
+    }
+
+    /// Takes a turn: polls one of them.
+    fn turn<T>(&self, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> Poll<T> {
+        let Some(cell) = self.next() else {
+            let cell =
+                Cell { task: None, ended: false.into(), queue: self.queue.clone(), how: self.how };
+            let answer = main(&Waker::from(Arc::new(cell)));
+            if self.how == How::SleepsThroughIt {
+                self.queue.state.lock().unwrap().main = false;
+            }
+            return answer;
+        };
+        poll_cell(&cell);
+        Poll::Pending
+    }
+
+    fn recurse<T>(&self, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> T {
+        match self.turn(main) {
+            Poll::Ready(output) => output,
+            Poll::Pending => black_box(self.recurse(main)),
+        }
+    }
+}
+
+fn poll_cell(cell: &Arc<Cell>) {
+    let Some(task) = &cell.task else { return };
+    if cell.ended.load(SeqCst) && cell.how != How::ForgetsTheEnd {
+        return;
+    }
+    let Ok(mut task) = task.try_lock() else { return };
+    let waker = Waker::from(cell.clone());
+    let ended = Pin::new(&mut *task).poll(&mut Context::from_waker(&waker)).is_ready();
+    cell.ended.fetch_or(ended, SeqCst);
+}
+
+impl Host for OneThread {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(Coroutine::new(self.trampoline.clone(), future));
+        let mut poll = |waker: &Waker| future.as_mut().poll(&mut Context::from_waker(waker));
+        self.queue.state.lock().unwrap().main = true;
+        if self.how == How::Recurses {
+            return self.recurse(&mut poll);
+        }
+        loop {
+            if let Poll::Ready(output) = self.turn(&mut poll) {
+                return output;
+            }
+        }
+    }
+}
+
+impl Wake for Cell {
+    fn wake(self: Arc<Cell>) {
+        let Some(task) = &self.task else {
+            self.queue.state.lock().unwrap().main = true;
+            return self.queue.more.notify_one();
+        };
+        match self.how {
+            How::PollsWithin if task.try_lock().is_ok() => return poll_cell(&self),
+            How::LocksWithin => drop(task.lock()),
+            _ => {}
+        }
+        let mut state = self.queue.state.lock().unwrap();
+        if self.how == How::PollsAll {
+            let all = state.all.clone();
+            state.queue.extend(all);
+        } else {
+            state.queue.push_back(self.clone());
+        }
+        drop(state);
+        self.queue.more.notify_one();
+    }
+}
+
+struct OnOneThread(Arc<dyn Trampoline>, Arc<Queue>, How);
+
+impl Trampoline for OnOneThread {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Task(task) = yielded else { return self.0.bounce(yielded, cx) };
+        let task = Some(Mutex::new(task));
+        let cell = Cell { task, ended: false.into(), queue: self.1.clone(), how: self.2 };
+        let cell = Arc::new(cell);
+        let mut state = self.1.state.lock().unwrap();
+        state.all.push(cell.clone());
+        state.queue.push_back(cell);
+        drop(state);
+        self.1.more.notify_one();
+        Poll::Ready(Ok(()))
+    }
 }
