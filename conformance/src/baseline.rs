@@ -106,7 +106,8 @@ impl Baseline {
             if !counts(outcome.verdict, strict) {
                 continue;
             }
-            let old = before.entry(report, &outcome.rule).filter(|it| it.verdict == outcome.verdict);
+            let old =
+                before.entry(report, &outcome.rule).filter(|it| it.verdict == outcome.verdict);
             known.push(old.cloned().unwrap_or_else(|| Known {
                 server: Some(report.server.clone()),
                 rule: outcome.rule.clone(),
@@ -149,7 +150,8 @@ impl Baseline {
                 _ => {}
             }
         }
-        let gone = self.known.iter().filter(|it| it.is_about(report) && rule::find(&it.rule).is_none());
+        let gone =
+            self.known.iter().filter(|it| it.is_about(report) && rule::find(&it.rule).is_none());
         let sentence = |known: &Known| format!("{} is in the baseline, and is no rule", known.rule);
         changes.stale.extend(gone.map(sentence));
         changes

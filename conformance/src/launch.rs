@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::wire::{Instance, Launcher};
@@ -93,12 +95,10 @@ impl Exec {
         };
         let words: Vec<String> = self.words.iter().map(fill).collect();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).process_group(0).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|error| {
+        command.args(&words[1..]).stdin(Stdio::null());
+        let mut server = Server::spawn(command, address).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start `{}`: {error}", words[0]))
         })?;
-        let mut server = Server::new(child, address);
         let until = Instant::now() + START;
         while TcpStream::connect_timeout(&address, START).is_err() {
             let why = if server.has_ended() {
@@ -110,7 +110,10 @@ impl Exec {
                 continue;
             };
             let output = server.into_output();
-            return Err(io::Error::other(format!("`{}` did not come up: {why}{output}", words.join(" "))));
+            return Err(io::Error::other(format!(
+                "`{}` did not come up: {why}{output}",
+                words.join(" ")
+            )));
         }
         Ok(server)
     }
@@ -123,9 +126,14 @@ impl Launcher for Exec {
 }
 
 impl Server {
-    fn new(mut child: Child, address: SocketAddr) -> Server {
+    fn spawn(mut command: Command, address: SocketAddr) -> io::Result<Server> {
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Locked, so that an interruption finds either no child or its group.
+        let mut groups = lock(&GROUPS);
+        let mut child = command.spawn()?;
         let group = Pid::from_child(&child);
-        lock(&GROUPS).push(group);
+        groups.push(group);
+        drop(groups);
         let output = Output::default();
         let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
@@ -134,7 +142,7 @@ impl Server {
         if let Some(pipe) = child.stderr.take() {
             readers.push(output.collect(pipe));
         }
-        Server { child, group, address, output, readers }
+        Ok(Server { child, group, address, output, readers })
     }
 
     /// What it prints, also after it has ended.
@@ -382,10 +390,13 @@ mod tests {
         let mut command = Command::new("sh");
         // Neither the shell nor the child that it starts listens to SIGTERM.
         command.args(["-c", "trap '' TERM; sleep 600 & echo started; wait; sleep 600"]);
-        command.process_group(0).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let server = Server::new(child, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let server = Server::spawn(command, address).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while !server.output().to_string().contains("started") {
+            assert!(Instant::now() < until, "the shell has not started its child");
+            thread::sleep(POLL);
+        }
         let group = server.group;
         assert!(members(group).count() >= 2, "the shell and its child");
         assert!(server.memory().is_some_and(|bytes| bytes > 0));

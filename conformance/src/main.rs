@@ -207,9 +207,10 @@ fn check(wire: &Wire, colour: Colour) -> Result<u8, Failure> {
         eprintln!("{}", introduction(&report));
     }
     let report = report.with(run(&target, &Options { only, jobs: wire.jobs.into() }, wire.quiet));
-    let died = target.instance.as_mut().is_some_and(|instance| {
-        instance.get_mut().is_ok_and(|instance| instance.has_ended())
-    });
+    let died = target
+        .instance
+        .as_mut()
+        .is_some_and(|instance| instance.get_mut().is_ok_and(|instance| instance.has_ended()));
     drop(target);
 
     wire.write(&report)?;
@@ -380,11 +381,7 @@ impl Wire {
 }
 
 /// Runs the rules, with a progress bar where somebody may look at it.
-fn run(
-    target: &Target,
-    options: &Options,
-    quiet: bool,
-) -> Vec<gateway_conformance::Outcome> {
+fn run(target: &Target, options: &Options, quiet: bool) -> Vec<gateway_conformance::Outcome> {
     let bar = if quiet || !io::stderr().is_terminal() {
         ProgressBar::hidden()
     } else {

@@ -122,15 +122,15 @@ impl From<Outcome> for Judged {
 }
 
 impl Verdict {
-    /// All verdicts, those that need a look first.
+    /// All verdicts, in the order in which reports show them.
     pub const ALL: [Verdict; 7] = [
-        Verdict::Error,
+        Verdict::Pass,
         Verdict::Fail,
         Verdict::Flaky,
         Verdict::Warn,
+        Verdict::Error,
         Verdict::Blocked,
         Verdict::Skip,
-        Verdict::Pass,
     ];
 
     /// Its word, as reports and baselines write it.

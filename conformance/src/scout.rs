@@ -177,7 +177,17 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_an_error_that_shows_one() {
-        for url in ["127.0.0.1:8000", "ftp://a", "http://", "http://:1", "http://a:b", "http://a:70000", "http://[::1", "http://a@b", "http://a:+1"] {
+        for url in [
+            "127.0.0.1:8000",
+            "ftp://a",
+            "http://",
+            "http://:1",
+            "http://a:b",
+            "http://a:70000",
+            "http://[::1",
+            "http://a@b",
+            "http://a:+1",
+        ] {
             let error = Place::parse(url).unwrap_err();
             assert!(error.contains("http://127.0.0.1:8000") && error.contains(url), "{error}");
         }

@@ -35,7 +35,9 @@ gave another verdict. *Error*: the suite itself failed, which says nothing about
 #[must_use]
 pub fn markdown() -> String {
     let mut text = INTRODUCTION.to_owned();
-    text.push_str("\n## Families\n\n| family | about | rules | MUST | SHOULD |\n|---|---|--:|--:|--:|\n");
+    text.push_str(
+        "\n## Families\n\n| family | about | rules | MUST | SHOULD |\n|---|---|--:|--:|--:|\n",
+    );
     let row = |name: &str, title: &str, rules: &[&Rule]| {
         let must = rules.iter().filter(|rule| rule.level == Level::Must).count();
         format!("| {name} | {title} | {} | {must} | {} |\n", rules.len(), rules.len() - must)

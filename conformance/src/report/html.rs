@@ -47,7 +47,7 @@ pub fn html(reports: &[Report]) -> String {
 
 /// What the signs mean.
 fn legend() -> String {
-    let words = Verdict::ALL.iter().rev().map(|verdict| {
+    let words = Verdict::ALL.iter().map(|verdict| {
         let (word, sign) = (verdict.word(), sign(*verdict));
         format!("<li><span class=\"sign {word}\">{sign}</span> {}</li>\n", meaning(*verdict))
     });
@@ -61,7 +61,7 @@ fn totals(report: &Report) -> String {
         escaped(&report.server),
         escaped(&report.url)
     );
-    let counts = Verdict::ALL.iter().rev().map(|verdict| (*verdict, report.count(*verdict)));
+    let counts = Verdict::ALL.iter().map(|verdict| (*verdict, report.count(*verdict)));
     let counts: Vec<(Verdict, usize)> = counts.filter(|(_, count)| *count > 0).collect();
     for (verdict, count) in &counts {
         put(&mut text, format_args!("<i class=\"{}\" style=\"flex:{count}\"></i>", verdict.word()));
@@ -103,9 +103,9 @@ fn filters() -> String {
     text.push_str(
         "</select>\n<select id=\"level\" aria-label=\"Level\">\n\
          <option value=\"\">both levels</option>\n<option>MUST</option>\n\
-         <option>SHOULD</option>\n</select>\n<fieldset aria-label=\"Verdicts\">\n",
+         <option>SHOULD</option>\n</select>\n<output id=\"shown\"></output>\n<fieldset aria-label=\"Verdicts\">\n",
     );
-    for verdict in Verdict::ALL.iter().rev() {
+    for verdict in Verdict::ALL.iter() {
         let (word, sign) = (verdict.word(), sign(*verdict));
         put(
             &mut text,
@@ -115,7 +115,7 @@ fn filters() -> String {
             ),
         );
     }
-    text + "</fieldset>\n<output id=\"shown\"></output>\n</form>\n"
+    text + "</fieldset>\n</form>\n"
 }
 
 /// The matrix: a body for each family, a row for each rule, a cell for each server.

@@ -78,11 +78,13 @@ function event(one) {
   const [kind, what] = Object.entries(one.what)[0];
   const sign = { sent: ">", received: "<", note: "*" }[kind];
   const at = milliseconds(one.at).padStart(10);
-  const stamp = make("span", "at", `${at} ms #${one.connection} ${sign} `);
+  const words = `${at} ms #${one.connection} ${sign} `;
+  const stamp = make("span", "at", words);
+  const margin = `\n${" ".repeat(words.length)}`;
   if (kind === "note") return [stamp, make("span", "note", what), "\n"];
   const lines = what.text.split(/(?<=\\n)/);
-  const text = lines.flatMap((line, at) => (at === 0 ? escapes(line) : ["\n    ", ...escapes(line)]));
-  const short = what.text.length < what.bytes ? [`\n    (${what.bytes} bytes in all)`] : [];
+  const text = lines.flatMap((line, at) => (at === 0 ? escapes(line) : [margin, ...escapes(line)]));
+  const short = what.text.length < what.bytes ? [`${margin}(${what.bytes} bytes in all)`] : [];
   return [stamp, make("span", kind, ...text, ...short), "\n"];
 }
 

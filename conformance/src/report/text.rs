@@ -9,7 +9,7 @@ use crate::specification::level;
 use crate::verdict::{Case, CaseResult, Event, Excerpt, Kind, Verdict, What};
 
 /// How many lines of one event's bytes are shown. The reports for programs have all that is kept.
-const LINES: usize = 16;
+const LINES: usize = 12;
 
 /// How many columns of a line of bytes are shown.
 const COLUMNS: usize = 160;
@@ -79,7 +79,7 @@ pub fn text(report: &Report, detail: Detail, paint: Paint) -> String {
 /// The summary: how many of each verdict, and the two rates apart.
 #[must_use]
 pub fn summary(report: &Report, paint: Paint) -> String {
-    let seen = Verdict::ALL.iter().rev().map(|verdict| (*verdict, report.count(*verdict)));
+    let seen = Verdict::ALL.iter().map(|verdict| (*verdict, report.count(*verdict)));
     let counts: Vec<String> = seen
         .filter(|(_, count)| *count > 0)
         .map(|(verdict, count)| paint.verdict(verdict, &format!("{count} {}", verdict.word())))
@@ -152,7 +152,7 @@ fn event(text: &mut String, event: &Event, paint: Paint) {
 /// Bytes as lines that end where theirs do.
 fn bytes(excerpt: &Excerpt) -> Vec<String> {
     let all = clean(&excerpt.text).replace("\\n", "\\n\n");
-    let mut lines: Vec<String> = all.lines().take(LINES).map(|line| shortened(line)).collect();
+    let mut lines: Vec<String> = all.lines().take(LINES).map(shortened).collect();
     let whole = all.lines().count() <= LINES && lines.iter().all(|line| !line.ends_with('…'));
     if !whole || excerpt.bytes > Excerpt::KEPT {
         lines.push(format!("({} bytes in all)", excerpt.bytes));
@@ -204,7 +204,8 @@ fn milliseconds(time: Duration) -> String {
 /// Text without control characters: what a server sends must not reach the terminal as it is.
 fn clean(text: &str) -> String {
     let hostile = |character: char| {
-        character.is_control() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
