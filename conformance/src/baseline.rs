@@ -150,8 +150,10 @@ impl Baseline {
                 _ => {}
             }
         }
-        let gone =
-            self.known.iter().filter(|it| it.is_about(report) && rule::find(&it.rule).is_none());
+        let ran = |known: &Known| report.outcomes.iter().any(|it| known.names(&it.outcome.rule));
+        let gone = self.known.iter().filter(|known| {
+            known.is_about(report) && !ran(known) && rule::find(&known.rule).is_none()
+        });
         let sentence = |known: &Known| format!("{} is in the baseline, and is no rule", known.rule);
         changes.stale.extend(gone.map(sentence));
         changes

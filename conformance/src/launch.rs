@@ -376,7 +376,7 @@ mod tests {
     fn server_that_ends_at_once_is_shown_with_its_last_lines() {
         let exec = Exec::parse("sh -c 'echo cannot bind {port} >&2; exit 3'").unwrap();
         let error = exec.start_server().unwrap_err().to_string();
-        assert!(error.contains("ended at once") && error.contains("cannot bind 1"), "{error}");
+        assert!(error.contains("ended at once") && error.contains("\n  | cannot bind "), "{error}");
     }
 
     #[test]

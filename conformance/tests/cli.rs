@@ -8,10 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gateway_blocking::Blocking;
 use gateway_conformance::rule;
-use gateway_core::{Body, Request, Response};
-use gateway_http::Server;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a test waits for what has to come.
@@ -60,37 +57,54 @@ fn listen() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// A server that keeps the rules.
+/// A server that looks at the version of a request, and closes when it does not know it.
 fn good() -> String {
-    async fn hello(_: Request) -> Response {
-        Response::new(Body::from("hello"))
-    }
-    let bound = Server::new(hello).bind("127.0.0.1:0").expect("a port is free");
-    let url = format!("http://{}", bound.listener().local_addr().expect("it is bound"));
-    thread::spawn(move || bound.run_on(&Blocking::new(4).expect("the host starts")));
-    url
+    serving(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [_, _, version] = words[..] else { return 400 };
+        let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = version.as_bytes() else {
+            return 400;
+        };
+        match (major, minor) {
+            (b'1', b'0'..=b'9') => 200,
+            (b'0'..=b'9', b'0'..=b'9') => 505,
+            _ => 400,
+        }
+    })
 }
 
 /// A server that serves whatever comes.
 fn lax() -> String {
+    serving(|_| 200)
+}
+
+/// A server that gives a status to a request line.
+fn serving(status: fn(&str) -> u16) -> String {
     let (listener, url) = listen();
-    thread::spawn(move || serve_all(&listener));
+    thread::spawn(move || serve_all(&listener, status));
     url
 }
 
-fn serve_all(listener: &TcpListener) {
+fn serve_all(listener: &TcpListener, status: fn(&str) -> u16) {
     for stream in listener.incoming().flatten() {
-        thread::spawn(move || answer_all(stream));
+        thread::spawn(move || answer_all(stream, status));
     }
 }
 
-fn answer_all(mut stream: TcpStream) {
+fn answer_all(mut stream: TcpStream, status: fn(&str) -> u16) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while let Ok(1) = stream.read(&mut byte) {
         head.push(byte[0]);
-        if head.ends_with(b"\r\n\r\n") {
-            head.clear();
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        if !head.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&head);
+        let status = status(text.lines().next().unwrap_or_default());
+        let fields = "Content-Length: 2\r\n\r\nok";
+        let _ = stream.write_all(format!("HTTP/1.1 {status} \r\n{fields}").as_bytes());
+        head.clear();
+        if status != 200 {
+            break;
         }
     }
 }
@@ -115,7 +129,7 @@ fn serve() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().expect("a port")));
     let listener = TcpListener::bind(address).expect("the port is free");
     if mode == "lax" {
-        serve_all(&listener);
+        serve_all(&listener, |_| 200);
     }
     // Takes connections, and never says a word.
     let _kept: Vec<_> = listener.incoming().collect();
@@ -185,18 +199,18 @@ fn rules_are_listed_and_explained() {
 
 #[test]
 fn good_server_passes() {
-    let ran = tool(&["wire", &good(), "--rule", "REQ-12", "--verbose"]);
-    ran.is(0, &["PASS REQ-12", "1 pass", "accepted twins"]);
+    let ran = tool(&["wire", &good(), "--rule", "REQ-06", "--verbose"]);
+    ran.is(0, &["PASS REQ-06", "1 pass", "accepted twins"]);
 }
 
 #[test]
 fn lax_server_fails_with_evidence() {
     let url = lax();
-    let ran = tool(&["wire", &url, "--rule", "req-12"]);
-    let again = format!("gateway-conformance wire {url} --rule REQ-12");
-    ran.is(1, &["FAIL REQ-12", "1 fail", "refusals 0/", "#1 > GET", &again]);
+    let ran = tool(&["wire", &url, "--rule", "req-06"]);
+    let again = format!("gateway-conformance wire {url} --rule REQ-06");
+    ran.is(1, &["FAIL REQ-06", "1 fail", "refusals 0/", "#1 > GET", &again]);
     assert!(!ran.out.contains('\x1b'), "no colours in a pipe: {}", ran.out);
-    let ran = tool(&["wire", &url, "--rule", "REQ-12", "--color", "always", "--quiet"]);
+    let ran = tool(&["wire", &url, "--rule", "REQ-06", "--color", "always", "--quiet"]);
     ran.is(1, &["\x1b[1;31m1 fail\x1b[0m"]);
     assert_eq!((ran.out.lines().count(), ran.err.as_str()), (2, ""), "quiet is the summary alone");
 }
@@ -227,7 +241,7 @@ fn silent_server_is_given_up() {
 fn mistakes_on_the_command_line() {
     tool(&["wire", "https://127.0.0.1"]).is(2, &["https is not checked yet"]);
     tool(&["wire", "127.0.0.1:80"]).is(2, &["write a URL like"]);
-    tool(&["wire", "http://127.0.0.1:1", "--rule", "REQ12"]).is(2, &["near it are REQ-12"]);
+    tool(&["wire", "http://127.0.0.1:1", "--rule", "REQ06"]).is(2, &["near it are REQ-06"]);
     tool(&["wire", "http://127.0.0.1:1", "--rule", "YLD-07"]).is(2, &["not tested from outside"]);
     tool(&["wire", "http://127.0.0.1:1", "--family", "NO"]).is(2, &["there is no family `NO`"]);
     tool(&["wire", "http://127.0.0.1:1", "--family", "YLD"]).is(2, &["no rule of YLD is tested"]);
@@ -238,7 +252,7 @@ fn mistakes_on_the_command_line() {
 #[test]
 fn path_of_the_url_is_ignored_with_a_note() {
     let url = format!("{}/a/path", lax());
-    tool(&["wire", &url, "--rule", "REQ-12"]).is(1, &["note: `/a/path` is ignored"]);
+    tool(&["wire", &url, "--rule", "REQ-06"]).is(1, &["note: `/a/path` is ignored"]);
 }
 
 #[test]
@@ -258,24 +272,24 @@ fn baseline_lives_from_new_to_known_to_stale() {
     let (lax, good, file) = (lax(), good(), fresh("baseline.toml"));
     let path = file.to_str().expect("UTF-8");
     let on = |url: &str, option: &str| {
-        tool(&["wire", url, "--rule", "REQ-12", "--name", "it", "--quiet", option, path])
+        tool(&["wire", url, "--rule", "REQ-06", "--name", "it", "--quiet", option, path])
     };
     fs::write(&file, "").unwrap();
-    on(&lax, "--baseline").is(1, &["new: REQ-12", "0 as known, 1 new, 0 stale"]);
+    on(&lax, "--baseline").is(1, &["new: REQ-06", "0 as known, 1 new, 0 stale"]);
     fs::remove_file(&file).unwrap();
     on(&lax, "--write-baseline").is(0, &["give each entry its reason"]);
-    on(&lax, "--baseline").is(2, &["REQ-12 has no reason"]);
+    on(&lax, "--baseline").is(2, &["REQ-06 has no reason"]);
 
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("not looked at yet", "issue 1")).unwrap();
     on(&lax, "--baseline").is(0, &["1 as known, 0 new, 0 stale"]);
-    on(&good, "--baseline").is(1, &["stale: REQ-12", "0 as known, 0 new, 1 stale"]);
+    on(&good, "--baseline").is(1, &["stale: REQ-06", "0 as known, 0 new, 1 stale"]);
     on(&lax, "--write-baseline").is(0, &[]);
     assert!(fs::read_to_string(&file).unwrap().contains("issue 1"), "reasons stay");
     on(&good, "--write-baseline").is(0, &[]);
     on(&good, "--baseline").is(0, &["0 as known, 0 new, 0 stale"]);
 
-    fs::write(&file, text.replace("REQ-12", "REQ-0").replace("not looked at yet", "x")).unwrap();
+    fs::write(&file, text.replace("REQ-06", "REQ-0").replace("not looked at yet", "x")).unwrap();
     on(&good, "--baseline").is(1, &["stale: REQ-0 is in the baseline, and is no rule"]);
 }
 
@@ -287,7 +301,7 @@ fn reports_are_written_and_joined() {
         "wire",
         &lax(),
         "--rule",
-        "REQ-12",
+        "REQ-06",
         "--name",
         "a server",
         "--json",
@@ -306,15 +320,15 @@ fn reports_are_written_and_joined() {
     assert!(text.contains("data-report=\"1\"") && text.contains("a server"));
     tool(&["matrix", xml, "--html", matrix]).is(2, &["no report of gateway-conformance"]);
     tool(&["matrix", json, "--html", "/no/such/folder/x.html"]).is(3, &["cannot write"]);
-    let ran = tool(&["wire", &lax(), "--rule", "REQ-12", "--json", "/no/such/folder/x.json"]);
+    let ran = tool(&["wire", &lax(), "--rule", "REQ-06", "--json", "/no/such/folder/x.json"]);
     ran.is(3, &["cannot write"]);
 }
 
 #[test]
 fn server_is_started_and_ended() {
     let ids = fresh("started");
-    let ran = tool(&["wire", "--exec", &command("lax", &ids), "--rule", "REQ-12"]);
-    ran.is(1, &["FAIL REQ-12", "--exec 'sh -c '"]);
+    let ran = tool(&["wire", "--exec", &command("lax", &ids), "--rule", "REQ-06"]);
+    ran.is(1, &["FAIL REQ-06", "--exec 'sh -c '"]);
     assert!(none_is_left(&ids), "the server is still there");
 }
 
