@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Child, Command, Stdio};
@@ -100,9 +100,9 @@ impl Exec {
             io::Error::new(error.kind(), format!("cannot start `{}`: {error}", words[0]))
         })?;
         let until = Instant::now() + START;
-        while TcpStream::connect_timeout(&address, START).is_err() {
+        while !server.listens() {
             let why = if server.has_ended() {
-                "it ended at once".to_owned()
+                "it ended at once (a server has to stay in the foreground)".to_owned()
             } else if Instant::now() > until {
                 format!("nothing listens on {address} after {START:?}")
             } else {
@@ -143,6 +143,16 @@ impl Server {
             readers.push(output.collect(pipe));
         }
         Ok(Server { child, group, address, output, readers })
+    }
+
+    /// Whether it takes connections: on the address that it was given, or on the same port of the
+    /// other loopback address, which some take `localhost` for.
+    fn listens(&mut self) -> bool {
+        let other = SocketAddr::from((Ipv6Addr::LOCALHOST, self.address.port()));
+        let takes = |address: &SocketAddr| TcpStream::connect_timeout(address, START).is_ok();
+        let found = [self.address, other].into_iter().find(takes);
+        self.address = found.unwrap_or(self.address);
+        found.is_some()
     }
 
     /// What it prints, also after it has ended.

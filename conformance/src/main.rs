@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,7 +25,8 @@ use gateway_conformance::wire::{self, Declared, Instance, Options, Patience, Pro
 const EXIT: &str = "\
 Exit status:
   0  all well; warnings too, without --strict
-  1  the server failed: fail or flaky; with --baseline: anything changed
+  1  the server failed: fail or flaky, or it ended during the run; with --baseline: anything
+     changed
   2  the command line, or a file that it names, can't be understood
   3  the suite could not do its work: no server, nothing that could be tested, or an error of
      its own, whatever else was found";
@@ -207,10 +210,7 @@ fn check(wire: &Wire, colour: Colour) -> Result<u8, Failure> {
         eprintln!("{}", introduction(&report));
     }
     let report = report.with(run(&target, &Options { only, jobs: wire.jobs.into() }, wire.quiet));
-    let died = target
-        .instance
-        .as_mut()
-        .is_some_and(|instance| instance.get_mut().is_ok_and(|instance| instance.has_ended()));
+    let died = has_died(&mut target, &report);
     drop(target);
 
     wire.write(&report)?;
@@ -222,6 +222,7 @@ fn check(wire: &Wire, colour: Colour) -> Result<u8, Failure> {
     print(&report::text(&report, detail, paint(colour)))?;
     if died {
         eprintln!("the server ended during the run{output}");
+        return Ok(1);
     }
     if let Some(file) = &wire.write_baseline {
         return wire.update(file, &report);
@@ -231,6 +232,21 @@ fn check(wire: &Wire, colour: Colour) -> Result<u8, Failure> {
         print(&changed(changes))?;
     }
     conclude(&report, changes.as_ref(), wire.strict)
+}
+
+/// Whether the server that the suite has started is there no more. One that has been missed, which
+/// shows as errors, may still be on its way out.
+fn has_died(target: &mut Target, report: &Report) -> bool {
+    let Some(instance) = &mut target.instance else { return false };
+    let Ok(instance) = instance.get_mut() else { return false };
+    let missed = report.count(Verdict::Error) > 0;
+    let until = Instant::now() + target.patience.signal;
+    loop {
+        match instance.has_ended() {
+            false if missed && Instant::now() < until => thread::sleep(target.patience.poll),
+            ended => return ended,
+        }
+    }
 }
 
 /// The exit status.

@@ -128,8 +128,13 @@ fn serve() {
     let (Ok(port), Ok(mode)) = (std::env::var(PORT), std::env::var(MODE)) else { return };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().expect("a port")));
     let listener = TcpListener::bind(address).expect("the port is free");
-    if mode == "lax" {
-        serve_all(&listener, |_| 200);
+    match mode.as_str() {
+        "lax" => serve_all(&listener, |_| 200),
+        "crashes" => serve_all(&listener, |line| match line.rsplit(' ').next() {
+            Some("HTTP/1.1") => 200,
+            _ => std::process::exit(7),
+        }),
+        _ => {}
     }
     // Takes connections, and never says a word.
     let _kept: Vec<_> = listener.incoming().collect();
@@ -337,6 +342,15 @@ fn server_that_is_no_http_server_is_ended_too() {
     let ids = fresh("silent");
     let ran = tool(&["wire", "--exec", &command("silent", &ids), "--patience", "0.1"]);
     ran.is(3, &["has not answered"]);
+    assert!(none_is_left(&ids), "the server is still there");
+}
+
+#[test]
+fn server_that_ends_during_the_run_has_failed() {
+    let ids = fresh("crashes");
+    // It takes the preface of HTTP/2 for a reason to end.
+    let ran = tool(&["wire", "--exec", &command("crashes", &ids), "--rule", "REQ-06"]);
+    ran.is(1, &["the server ended during the run"]);
     assert!(none_is_left(&ids), "the server is still there");
 }
 
