@@ -159,7 +159,7 @@ impl Baseline {
         changes
     }
 
-    /// The entry for a rule on the server of a report. One for this server comes before one for any.
+    /// The entry for a rule on the server of a report: one for this server before one for any.
     fn entry(&self, report: &Report, rule: &str) -> Option<&Known> {
         let all = || self.known.iter().filter(|it| it.is_about(report) && it.names(rule));
         all().find(|known| known.server.is_some()).or_else(|| all().next())

@@ -104,7 +104,8 @@ struct Wire {
     #[arg(long = "family", value_name = "FAMILY")]
     families: Vec<String>,
     /// How many rules are checked beside each other
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     /// Multiplies every wait, for slow machines
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]

@@ -103,7 +103,8 @@ fn filters() -> String {
     text.push_str(
         "</select>\n<select id=\"level\" aria-label=\"Level\">\n\
          <option value=\"\">both levels</option>\n<option>MUST</option>\n\
-         <option>SHOULD</option>\n</select>\n<output id=\"shown\"></output>\n<fieldset aria-label=\"Verdicts\">\n",
+         <option>SHOULD</option>\n</select>\n<output id=\"shown\"></output>\n\
+         <fieldset aria-label=\"Verdicts\">\n",
     );
     for verdict in Verdict::ALL.iter() {
         let (word, sign) = (verdict.word(), sign(*verdict));
@@ -182,7 +183,8 @@ fn row(reports: &[Report], id: &str) -> String {
             &mut text,
             format_args!(
                 "<td><button type=\"button\" class=\"sign {word}\" data-verdict=\"{word}\" \
-                 data-report=\"{at}\" data-rule=\"{id}\" title=\"{id}, {server}: {word}\n{sentence}\" \
+                 data-report=\"{at}\" data-rule=\"{id}\" \
+                 title=\"{id}, {server}: {word}\n{sentence}\" \
                  aria-label=\"{id}, {server}: {word}\">{sign}</button></td>"
             ),
         );
