@@ -62,7 +62,8 @@ function badge(word) {
 
 function list(pairs) {
   const shown = pairs.filter(([, value]) => value);
-  return make("dl", "", ...shown.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
+  const entries = shown.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
+  return make("dl", "", ...entries);
 }
 
 function evidence(one) {

@@ -89,7 +89,8 @@ pub fn summary(report: &Report, paint: Paint) -> String {
     let server = paint.strong(&clean(&report.server));
     let rules = report.outcomes.len();
     format!(
-        "{server}: {rules} {}: {}\nrefusals {refused}/{refusals}, accepted twins {accepted}/{twins}\n",
+        "{server}: {rules} {}: {}\n\
+         refusals {refused}/{refusals}, accepted twins {accepted}/{twins}\n",
         if rules == 1 { "rule" } else { "rules" },
         counts.join(", ")
     )
@@ -203,10 +204,9 @@ fn milliseconds(time: Duration) -> String {
 
 /// Text without control characters: what a server sends must not reach the terminal as it is.
 fn clean(text: &str) -> String {
-    let hostile = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    // Beside the controls: what is invisible, or turns the direction of what follows.
+    let unseen = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    let hostile = |it: char| it.is_control() || unseen.iter().any(|range| range.contains(&it));
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if hostile(character) {
