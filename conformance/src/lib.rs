@@ -25,14 +25,24 @@
 //! | `wire.rs`, `wire/` | the rules for servers: checks from outside |
 //! | `probe.rs` | the application that lets a server be checked further |
 //! | `lint.rs` | the contract, checked inside a running system |
+//! | `scout.rs`, `launch.rs` | finding a server by its URL, starting one by its command |
+//! | `report.rs`, `report/` | what came of a run: as text, JSON, JUnit's XML and a page |
+//! | `baseline.rs` | failures that are known, so that only changes count |
+//! | `specification.rs` | the rules for people: the document, the list, one rule |
+//! | `main.rs` | the command line |
 
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 pub mod host;
+pub mod launch;
 pub mod lint;
 pub mod probe;
+pub mod report;
 pub mod rule;
 mod rules;
+pub mod scout;
+pub mod specification;
 pub mod verdict;
 pub mod wire;
 

@@ -4,10 +4,12 @@
 //! here: the specification, `--list`, `--explain`, every report. Ids are never used again, nor
 //! renumbered: a rule may be reworded, split or retired, with a reason.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules;
 
 /// One rule.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Rule {
     /// Its name for good: family and number, `REQ-01`.
     pub id: &'static str,
@@ -32,7 +34,8 @@ pub struct Rule {
 }
 
 /// What missing a rule means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Missing it is a failure.
     Must,
@@ -41,7 +44,8 @@ pub enum Level {
 }
 
 /// How a rule is tested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tested {
     /// From outside, over a socket.
     Wire,
@@ -52,7 +56,8 @@ pub enum Tested {
 }
 
 /// What a test from outside needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// This feature of the probe application.
     Probe(&'static str),
@@ -65,7 +70,8 @@ pub enum Need {
 }
 
 /// A bound of a server, which its operator declares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Bound {
     /// Open connections: `--connection-limit N`.
     Connections,
@@ -76,7 +82,8 @@ pub enum Bound {
 }
 
 /// Whether a rule holds today.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// It holds, and is tested.
     Active,

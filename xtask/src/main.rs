@@ -1,4 +1,4 @@
-//! The project's own command line: `cargo xtask ci | demo | bench`.
+//! The project's own command line: `cargo xtask ci | demo | bench | spec`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -13,6 +13,7 @@ mod command;
 mod demo;
 mod lines;
 mod server;
+mod spec;
 mod tree;
 
 use std::env;
@@ -31,6 +32,9 @@ The project's own command line.
   cargo xtask bench [--requests N] [--rounds N] [HOST...]
                                   measures the hosts against raw hyper: instructions, system
                                   calls and CPU time per request (see bench/README.md)
+
+  cargo xtask spec                writes docs/specification.md from the rules' data
+  cargo xtask spec --check        fails when it is not what the rules say
 
   cargo xtask --help              prints this
 ";
@@ -71,6 +75,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "ci" => ci::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "spec" => spec::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::wire::{Client, Received, Session, Stop};
-
 /// The server under test.
 pub struct Target {
     /// Where it listens.
@@ -26,63 +24,6 @@ pub struct Target {
     pub launcher: Option<Box<dyn Launcher>>,
     /// The server itself, where the suite has started it.
     pub instance: Option<Mutex<Box<dyn Instance>>>,
-}
-
-impl Target {
-    /// A server that listens already: looks for the probe application and for HTTP/2.
-    ///
-    /// # Errors
-    ///
-    /// When it takes no connection, or does not answer in HTTP.
-    pub fn discover(
-        address: SocketAddr,
-        authority: &str,
-        patience: Patience,
-    ) -> io::Result<Target> {
-        let mut target = Target {
-            address,
-            authority: authority.to_owned(),
-            patience,
-            probe: None,
-            http2: false,
-            declared: Declared::default(),
-            launcher: None,
-            instance: None,
-        };
-        let stopped = |stop: Stop| match stop {
-            Stop::Error(text) => io::Error::other(text),
-            Stop::Blocked(reason) | Stop::Skip(reason) => io::Error::other(reason.text),
-        };
-        let mut session = Session::new(&target);
-        let root = session.request("GET", "/", "Connection: close\r\n");
-        match session.ask(root).map_err(stopped)? {
-            Received::Response(_) => {}
-            other => return Err(io::Error::other(format!("GET / gave {other}"))),
-        }
-        let probe = session.get("/probe").ok().and_then(|response| Probe::parse(&response.text()));
-        let http2 = speaks_http2(&mut session.connect().map_err(stopped)?);
-        (target.probe, target.http2) = (probe, http2);
-        Ok(target)
-    }
-}
-
-impl Probe {
-    /// What `/probe` says.
-    fn parse(text: &str) -> Option<Probe> {
-        let mut lines = text.lines();
-        if lines.next()? != "gateway-conformance probe 1" {
-            return None;
-        }
-        let features = lines.next()?.strip_prefix("features: ")?;
-        Some(Probe { features: features.split(' ').map(str::to_owned).collect() })
-    }
-}
-
-/// Whether the preface of HTTP/2 is answered with a SETTINGS frame.
-fn speaks_http2(client: &mut Client) -> bool {
-    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
-    let head = client.bytes(9, client.patience().signal);
-    matches!(head[..], [0, _, _, 4, 0, 0, 0, 0, 0])
 }
 
 /// What the probe application of a server can do: the features that it names at `/probe`.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gateway_conformance::wire::{Instance, Launcher, Options, Patience, Target, run};
+use gateway_conformance::scout;
+use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
 use gateway_conformance::{Verdict, probe};
 use gateway_core::App;
 use gateway_http::Server;
@@ -112,7 +113,7 @@ impl Twin {
 /// The server under test, with what it offers.
 pub(crate) fn target(server: Box<dyn Instance>) -> Target {
     let address = server.address();
-    let mut target = Target::discover(address, &address.to_string(), PATIENCE)
+    let mut target = scout::look(address, address.to_string(), PATIENCE, Declared::default())
         .unwrap_or_else(|error| panic!("the twin does not answer at all: {error}"));
     target.launcher = Some(Box::new(Starts(Arc::new(|| good()))));
     target.instance = Some(server.into());
