@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo};
-use crate::{Failure, arrows, lines, spec, tree};
+use crate::{Failure, arrows, lines, spec, tree, wire};
 
 /// One check: its name on the command line, what it makes sure of, and how.
 struct Section {
@@ -12,10 +12,15 @@ struct Section {
     check: fn() -> Result<(), String>,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section { name: "fmt", about: "the source is as rustfmt leaves it", check: fmt },
     Section { name: "clippy", about: "no warnings, in tests and examples too", check: clippy },
     Section { name: "test", about: "every test, then every example in the docs", check: test },
+    Section {
+        name: "wire",
+        about: "the wire rules, on every host, from outside",
+        check: wire::check,
+    },
     Section { name: "arrows", about: "which crate may depend on which", check: arrows::check },
     Section { name: "lines", about: "an adapter is at most 40 lines", check: lines::check },
     Section { name: "tree", about: "no runtime where none belongs", check: tree::check },

@@ -15,6 +15,7 @@ mod lines;
 mod server;
 mod spec;
 mod tree;
+mod wire;
 
 use std::env;
 use std::path::{Path, PathBuf};
