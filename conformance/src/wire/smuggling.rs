@@ -1,7 +1,7 @@
 //! SMG: request smuggling.
 
 use super::bodies::{
-    Canary, behind, check, chunked, in_order, is_refusal, judge_order, post, reading, refuse_all,
+    Canary, check, chunked, goes_on, in_order, is_refusal, judge_order, post, reading, refuse_all,
     refused_or_exact, sized, spoiled,
 };
 use super::{Ended, Received, Session, Stop, WireCheck};
@@ -93,11 +93,8 @@ fn closes_behind(
         Received::Nothing | Received::Malformed(_) => (false, first.to_string()),
     };
     if held {
-        let (after, end) = client.rest(session.patience().signal);
-        if behind(&first, &after) {
-            (held, got) = (false, format!("{got}, and the request behind it answered"));
-        } else if end == Ended::Open {
-            (held, got) = (false, format!("{got}, and the connection {end}"));
+        if let Some(problem) = goes_on(&mut client, &first, session.patience().signal) {
+            (held, got) = (false, format!("{got}, and {problem}"));
         }
     }
     if canary.calls(session)? > 0 {
