@@ -176,7 +176,7 @@ fn body_05_chunked(session: &mut Session<'_>) -> Result<(), Stop> {
         exact(session, name, &[&chunked(session, target, &coded)], body)?;
     }
     let coded = b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n";
-    for value in ["Chunked", "CHUNKED", "\tchunked \t"] {
+    for value in ["Chunked", "CHUNKED", "chunKED"] {
         let line = format!("Transfer-Encoding: {value}\r\n");
         let request = post(session, target, line, coded);
         exact(session, &format!("{value:?}"), &[&request], b"hello!")?;
@@ -269,7 +269,7 @@ fn body_07_chunk_data(session: &mut Session<'_>) -> Result<(), Stop> {
 fn body_08_extensions(session: &mut Session<'_>) -> Result<(), Stop> {
     let echo = if session.has("echo") { "/echo" } else { "/" };
     session.accept("no extension", chunked(session, echo, b"5\r\nhello\r\n0\r\n\r\n"))?;
-    let good = [";a=b", ";a", ";a;b;c=d", ";a=\"b c\"", ";a=\"b;c\"", ";a=\"\\\"\"", " ; a = b"];
+    let good = [";a=b", ";a", ";a;b;c=d", ";a=\"b c\"", ";a=\"b;c\"", ";a=\"\\\"\""];
     for extension in good {
         let coded = format!("5{extension}\r\nhello\r\n0{extension}\r\n\r\n");
         let request = chunked(session, echo, coded.as_bytes());
@@ -403,16 +403,15 @@ fn body_12_unknown_coding(session: &mut Session<'_>) -> Result<(), Stop> {
     let unknown = ["xyz", "gzip", "deflate", "br", "xyz, gzip", "chunkedchunked"];
     // What stands before `chunked` leaves the length known, and RFC 9112 says SHOULD.
     let before = ["gzip, chunked", "xyz, chunked", "identity"];
-    let of = |value: &&str, miss| {
+    let unknown = unknown.iter().map(|value| (value, CaseResult::Fail));
+    for (value, miss) in unknown.chain(before.iter().map(|value| (value, CaseResult::Warn))) {
         let line = format!("Transfer-Encoding: {value}\r\n");
-        ((*value).to_owned(), post(session, &target, line, coded), miss)
-    };
-    let requests: Vec<_> = unknown
-        .iter()
-        .map(|value| of(value, CaseResult::Fail))
-        .chain(before.iter().map(|value| of(value, CaseResult::Warn)))
-        .collect();
-    refuse_all(session, &requests, &[501, 400])
+        spoiled(session, value, &post(session, &target, line, coded), miss)?;
+        if is_slow(session) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn body_13_chunked_not_last(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -428,13 +427,13 @@ fn body_13_chunked_not_last(session: &mut Session<'_>) -> Result<(), Stop> {
         ("two lines", "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n"),
         ("two lines, identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
     ];
-    let requests: Vec<_> = bad
-        .iter()
-        .map(|(name, lines)| {
-            ((*name).to_owned(), post(session, &target, lines, coded), CaseResult::Fail)
-        })
-        .collect();
-    refuse_all(session, &requests, &[400, 501])
+    for (name, lines) in bad {
+        spoiled(session, name, &post(session, &target, lines, coded), CaseResult::Fail)?;
+        if is_slow(session) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn body_14_too_large(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -508,6 +507,10 @@ fn body_15_error_while_reading(session: &mut Session<'_>) -> Result<(), Stop> {
 fn body_16_any_method(session: &mut Session<'_>) -> Result<(), Stop> {
     session.accept("POST with a body", sized(session, "/", b"hello"))?;
     for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT"] {
+        // Where the answer to HEAD has a body, nothing can be told: that is SEM-01.
+        if method == "HEAD" && !answers_head(session)? {
+            continue;
+        }
         for path in ["/", "/echo", "/unread"] {
             if path.len() > 1 && !session.has(&path[1..]) {
                 continue;
@@ -516,6 +519,14 @@ fn body_16_any_method(session: &mut Session<'_>) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Whether HEAD is answered without a body.
+fn answers_head(session: &mut Session<'_>) -> Result<bool, Stop> {
+    let mut client = session.connect()?;
+    client.send([session.request("HEAD", "/", ""), follow_up(session)].concat());
+    client.response("HEAD");
+    Ok(!matches!(client.response("GET"), Received::Malformed(_)))
 }
 
 fn body_17_unread(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -737,7 +748,7 @@ pub(super) fn in_order(
     method: &str,
     pieces: &[&[u8]],
 ) -> Result<Received, Stop> {
-    ordered(session, name, method, pieces, |_, _| None)
+    ordered(session, name, method, pieces, false, |_, _| None)
 }
 
 /// As [`in_order`]; and the first answer has this body, where the application echoes.
@@ -747,7 +758,7 @@ pub(super) fn exact(
     pieces: &[&[u8]],
     body: &[u8],
 ) -> Result<(), Stop> {
-    ordered(session, name, "POST", pieces, |session, response| {
+    ordered(session, name, "POST", pieces, false, |session, response| {
         // A server may have a limit below what is sent here.
         let limited = response.status == 413 && body.len() > 65_535;
         if is_refusal(response) && !limited {
@@ -766,7 +777,7 @@ pub(super) fn refused_or_exact(
     body: &[u8],
 ) -> Result<Received, Stop> {
     let judge = |session: &Session<'_>, response: &Response| differs(session, response, body);
-    ordered(session, name, "POST", &[request], judge)
+    ordered(session, name, "POST", &[request], true, judge)
 }
 
 /// In what an echo differs from the body that was sent.
@@ -787,6 +798,7 @@ fn ordered(
     name: &str,
     method: &str,
     pieces: &[&[u8]],
+    refusable: bool,
     wrong: impl Fn(&Session<'_>, &Response) -> Option<String>,
 ) -> Result<Received, Stop> {
     let mut client = session.connect()?;
@@ -802,7 +814,21 @@ fn ordered(
         }
     }
     let second = client.response("GET");
-    judge_order(session, name, &mut client, &first, &second);
+    let unread = !session.has("echo");
+    match &second {
+        // An application that does not read has been answered for before the refusal.
+        Received::Response(response)
+            if refusable && unread && is_refusal(response) && client.ended() != Ended::Open =>
+        {
+            session.check(name, "an answer or a refusal", &second, true);
+        }
+        // A body that nobody reads and that blocks the connection is another rule: BODY-17.
+        Received::Nothing if unread && matches!(first, Received::Response(_)) => {
+            let got = format!("{first}, then {second}");
+            session.should(name, "an answer; then one to the request behind it", got, false);
+        }
+        _ => judge_order(session, name, &mut client, &first, &second),
+    }
     Ok(first)
 }
 

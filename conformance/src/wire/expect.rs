@@ -30,8 +30,11 @@ fn exp_01_when_read(session: &mut Session<'_>) -> Result<(), Stop> {
         let mut client = session.connect()?;
         upload(session, name, &mut client, &target, lines, body);
     }
+    // Where nobody reads, the answer may come instead, and the body be lost with the connection.
     let mut client = session.connect()?;
-    for name in ["the first on a connection", "the second on a connection"] {
+    let twice = if session.has("read") { 2 } else { 0 };
+    for name in ["the first on a connection", "the second on a connection"].into_iter().take(twice)
+    {
         upload(session, name, &mut client, &target, EXPECTS, b"hello");
     }
     if session.has("late-read") && session.has("open") {
@@ -130,7 +133,14 @@ fn exp_02_none(session: &mut Session<'_>) -> Result<(), Stop> {
             client.is_silent(session.patience().silence);
             client.send(body);
         }
-        no_interim(session, name, &client.response("POST"));
+        let received = client.response("POST");
+        // RFC 9110 lets a server leave this 100 out, and asks for no more.
+        if body.is_empty() && !interim(&received).is_empty() {
+            let got = format!("{received}, interim {:?}", interim(&received));
+            session.should(name, "an answer, and no 100 before it", got, false);
+        } else {
+            no_interim(session, name, &received);
+        }
     }
     Ok(())
 }
@@ -267,11 +277,15 @@ fn closes(response: &Response) -> bool {
 fn behind_the_final_head(session: &mut Session<'_>, path: &str) -> Result<(), Stop> {
     let mut client = session.connect()?;
     client.send(post(session, path, EXPECTS, b""));
-    let received = client.response("POST");
+    let head = client.head_within(session.patience().signal);
+    let Some(status) = head.ok().map(|head| head.status).filter(|status| *status >= 200) else {
+        // An early 100, or no answer, is another rule: EXP-03.
+        return Ok(());
+    };
     client.send(b"hello");
     let (after, _) = client.rest(session.patience().silence);
-    let got = format!("{received}, then {:?}", after.escape_ascii().to_string());
-    let held = matches!(received, Received::Response(_)) && after.is_empty();
-    session.check(&format!("{path}, behind the final head"), "no byte", got, held);
+    let again = after.windows(12).any(|bytes| bytes == b"HTTP/1.1 100");
+    let got = format!("{status}, then {:?}", after.escape_ascii().to_string());
+    session.check(&format!("{path}, behind the final head"), "no 100", got, !again);
     Ok(())
 }
