@@ -379,7 +379,7 @@ fn smg_08_says_close(session: &mut Session<'_>) -> Result<(), Stop> {
         "Content-Length: 5\r\nContent-Length: 6",
         "Transfer-Encoding: xyz",
         "Transfer-Encoding: chunked, gzip",
-        "Transfer-Encoding: chunked\r\nX: a\r\n b: c\r\nBad line",
+        "Transfer-Encoding : chunked",
     ];
     let heads = heads.map(|head| (head, post(session, &target, format!("{head}\r\n"), b"hello")));
     let mut cases = heads.to_vec();
