@@ -116,6 +116,8 @@ pub(crate) fn target(server: Box<dyn Instance>) -> Target {
     let mut target = scout::look(address, address.to_string(), PATIENCE, Declared::default())
         .unwrap_or_else(|error| panic!("the twin does not answer at all: {error}"));
     target.launcher = Some(Box::new(Starts(Arc::new(|| good()))));
+    // As much as `/echo` of the probe application takes.
+    target.declared.body_limit = Some(16 * 1024 * 1024);
     target.instance = Some(server.into());
     target
 }
