@@ -11,7 +11,7 @@ pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::back("EXP-01", "and no 100", |bytes| replace(bytes, CONTINUE, b"")),
         Twin::front("EXP-01", "in another case: nothing", |bytes| {
-            replace(bytes, b"100-Continue", b"100-");
+            replace(bytes, b"Expect: 100-Continue", b"X-Expect: 100-");
         }),
         Twin::server("EXP-01", "before the application reads: 100", |client, server| {
             continues(client, server, |head| head.contains("100-continue"));
@@ -34,7 +34,9 @@ pub(crate) fn twins() -> Vec<Twin> {
                 replace(bytes, b"Content-Length:", b"X-Length:");
             }
         }),
-        Twin::back("EXP-04", "200-ok: 200", |_| {}),
+        Twin::front("EXP-04", "200-ok: 200", |bytes| {
+            replace(bytes, b"Expect: 200-ok", b"X-Expect: none");
+        }),
         Twin::back("EXP-05", "a body in two pieces: 100, then [100]", |bytes| {
             replace(bytes, CONTINUE, &[CONTINUE, CONTINUE].concat());
         }),
