@@ -202,7 +202,8 @@ fn sem_03_not_modified(session: &mut Session<'_>) -> Result<(), Stop> {
         }
         old_is_bodyless(session, 304)?;
     }
-    for (validator, condition) in [("etag", "If-None-Match"), ("last-modified", "If-Modified-Since")]
+    for (validator, condition) in
+        [("etag", "If-None-Match"), ("last-modified", "If-Modified-Since")]
     {
         let Some(value) = root.field(validator) else { continue };
         let lines = format!("{condition}: {value}\r\n");

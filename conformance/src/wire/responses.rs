@@ -308,7 +308,6 @@ fn rsp_08_one_response(session: &mut Session<'_>) -> Result<(), Stop> {
         ("fail-late", "/fail-late?framing=length"),
         ("panic-late", "/panic-late?framing=chunked"),
         ("short", "/short"),
-        ("hop", "/hop"),
         ("bad-field", "/bad-field?kind=crlf"),
         ("stopped", "/stopped"),
     ];
