@@ -201,7 +201,7 @@ fn sem_05() -> Vec<Twin> {
             (answer, true)
         }),
         // The next answer goes with the body that is dropped.
-        answers("SEM-05", "then nothing", |asked, answer| {
+        answers("SEM-05", "GET /status?code=204, all pipelined", |asked, answer| {
             if asked.number == 2 { (Vec::new(), true) } else { (answer, true) }
         }),
     ]

@@ -25,6 +25,12 @@ impl Asked {
         self.bytes.starts_with(start.as_bytes())
     }
 
+    /// What it asks for.
+    pub(crate) fn target(&self) -> String {
+        let line = String::from_utf8_lossy(&self.bytes);
+        line.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
     /// Whether the connection stays open after it.
     pub(crate) fn stays(&self) -> bool {
         !self.has("close\r\n") && !self.has(" HTTP/1.0\r\n")
@@ -109,6 +115,8 @@ fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 pub(crate) fn ask(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut request = request.to_vec();
     replace(&mut request, b"Connection: close\r\n", b"");
+    replace(&mut request, b"keep-alive", b"foo");
+    replace(&mut request, b"Keep-Alive", b"foo");
     replace(&mut request, b" HTTP/1.1\r\n", b" HTTP/1.1\r\nConnection: close\r\n");
     let mut response = Vec::new();
     let Ok(mut stream) = TcpStream::connect(server) else { return response };
