@@ -4,6 +4,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gateway_conformance::probe;
+use gateway_core::{App, Error, Request, Response};
+
 use super::persistence::{Answer, Asked, answers, exchange};
 use super::twin::{Proxied, Twin, good, replace};
 
@@ -139,8 +142,22 @@ fn err_03() -> Vec<Twin> {
     ]
 }
 
+/// Shows its errors to everybody.
+struct Telling<A>(A);
+
+impl<A: App> App for Telling<A> {
+    async fn call(&self, request: Request) -> Result<Response, Error> {
+        self.0.call(request).await.or_else(|error| {
+            let mut response = Response::new(format!("{error:?}").into());
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(response)
+        })
+    }
+}
+
 fn err_07() -> Vec<Twin> {
     vec![
+        Twin::app("ERR-07", "the error's text, /fail to HTTP/1.1", || Telling(probe::app())),
         answers("ERR-07", "it stands at byte", |asked, answer| match asked.has("/fail ") {
             true => (page("secret-of-the-application"), false),
             false => (answer, asked.stays()),

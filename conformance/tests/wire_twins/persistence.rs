@@ -5,7 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::twin::{Proxied, Twin, good, pass, replace, tamper};
+use gateway_conformance::Verdict;
+use gateway_conformance::wire::{Options, run};
+
+use super::twin::{Proxied, Twin, good, pass, replace, tamper, target};
 
 /// A request as it came.
 pub(crate) struct Asked {
@@ -350,4 +353,33 @@ fn ka_07() -> Vec<Twin> {
             });
         }),
     ]
+}
+
+/// Its bound has to be declared, so these are no twins.
+#[test]
+fn a_bound_on_requests_is_announced_in_the_last_response_alone() {
+    let verdict = |serve: fn(TcpStream, SocketAddr)| {
+        let mut target = target(Box::new(Proxied::start(good(), serve)));
+        target.declared.requests_per_connection = Some(5);
+        let options = Options { only: vec!["KA-08".to_owned()], jobs: 1 };
+        run(&target, &options, &|_| {}).first().map(|outcome| outcome.verdict)
+    };
+    let last = verdict(|client, server| {
+        exchange(client, server, |asked, answer| match asked.number {
+            5 => (says_close(answer), false),
+            _ => (answer, true),
+        });
+    });
+    assert_eq!(last, Some(Verdict::Pass));
+    let early = verdict(|client, server| {
+        exchange(client, server, |asked, answer| match asked.number {
+            4 => (says_close(answer), false),
+            _ => (answer, true),
+        });
+    });
+    assert_eq!(early, Some(Verdict::Warn));
+    let unsaid = verdict(|client, server| {
+        exchange(client, server, |asked, answer| (answer, asked.number < 5));
+    });
+    assert_eq!(unsaid, Some(Verdict::Warn));
 }
