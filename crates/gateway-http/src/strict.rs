@@ -1,15 +1,18 @@
 //! What hyper lets through and the gateway does not: checked here, before the app sees a request,
 //! and before the client sees a response.
 
-use gateway_core::{Error, Fault};
+use gateway_core::{Body, Error, Fault, Request, Response};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, Request, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::announced;
 use crate::upgrade::Claim;
+
+/// The largest body, in bytes, of a request that asks for an upgrade.
+pub const UPGRADE_BODY: usize = 1024 * 1024;
 
 /// What a request asks of its connection, beyond an answer, and whether the app has taken it.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ pub(crate) enum Asked {
 /// # Errors
 ///
 /// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
-pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
+pub(crate) fn admit(request: &mut Request) -> Result<Asked, Error> {
     let mut upgrades = false;
     if request.version() <= Version::HTTP_11 {
         check_target(request)?;
@@ -49,7 +52,7 @@ pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
+fn check_fields(request: &mut Request) -> Result<bool, Error> {
     let (mut hosts, mut codings, mut upgrades) = (0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
@@ -79,6 +82,18 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
     Ok(upgrades)
 }
 
+/// Reads the body of a request for an upgrade: it comes before the new protocol, whether or not the
+/// app reads it. RFC 9110, section 7.8.
+///
+/// # Errors
+///
+/// The body's own; and 413, when it is larger than [`UPGRADE_BODY`].
+pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect(UPGRADE_BODY).await?;
+    Ok(Request::from_parts(head, body.into()))
+}
+
 /// Lets a response go, without the fields that are the connection's business, and with a body that
 /// keeps to the length that its head announces.
 ///
@@ -87,7 +102,7 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
 /// client's, which has asked for a tunnel where there is none. And the application's fault, when the
 /// body is known to have another length.
-pub(crate) fn release(asked: Asked, response: &mut gateway_core::Response) -> Result<(), Error> {
+pub(crate) fn release(asked: Asked, response: &mut Response) -> Result<(), Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
@@ -113,6 +128,11 @@ pub(crate) fn release(asked: Asked, response: &mut gateway_core::Response) -> Re
     if connections {
         strip(response.headers_mut());
     }
+    if status == StatusCode::RESET_CONTENT {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = Body::empty();
+        return Ok(());
+    }
     match announced {
         // What has no body may announce the length of another response's.
         Some(length) if !matches!(asked, Asked::Head) && status != StatusCode::NOT_MODIFIED => {
@@ -129,7 +149,7 @@ fn malformed(message: &'static str) -> Error {
 }
 
 /// RFC 9112, section 3.2: which form of the target goes with which method.
-fn check_target<B>(request: &Request<B>) -> Result<(), Error> {
+fn check_target(request: &Request) -> Result<(), Error> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("", |target| target.as_str());
     let fits = match *request.method() {
@@ -198,7 +218,7 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
-fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
+fn obey_authority(request: &mut Request) -> Result<(), Error> {
     let Some(authority) = request.uri().authority() else { return Ok(()) };
     let host = HeaderValue::from_str(authority.as_str())?;
     request.headers_mut().insert(HOST, host);
@@ -207,7 +227,7 @@ fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
 
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
-fn asks_for_upgrade<B>(request: &mut Request<B>) -> bool {
+fn asks_for_upgrade(request: &mut Request) -> bool {
     let asks = request.version() == Version::HTTP_11
         && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {
@@ -250,14 +270,13 @@ fn strip(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_core::Body;
 
-    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder().method(method).uri(target);
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
+        let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap()
+        request.body(Body::empty()).unwrap()
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
@@ -348,7 +367,7 @@ mod tests {
             release(asked.clone(), &mut response).map_err(|error| error.status().as_u16())
         };
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
-        let mut upgrade = request("GET", "/", &upgrade).map(|()| Body::empty());
+        let mut upgrade = request("GET", "/", &upgrade);
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
         let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
