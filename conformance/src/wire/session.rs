@@ -10,7 +10,7 @@ use crate::wire::{Client, Ended, Patience, Received, Response, Target};
 /// Statuses by which a server says that it takes a request for malformed, too large, or for
 /// something that it does not do. Where a rule asks for another of them, any of these with a close
 /// is a refusal all the same, and a warning.
-const REFUSALS: [u16; 10] = [400, 408, 411, 413, 414, 417, 426, 431, 501, 505];
+pub(crate) const REFUSALS: [u16; 10] = [400, 408, 411, 413, 414, 417, 426, 431, 501, 505];
 
 /// One rule at work on one server.
 pub struct Session<'a> {
