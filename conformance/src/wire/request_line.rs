@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::session::REFUSALS;
-use super::{Client, Received, Response, Session, Stop, When, WireCheck};
+use super::{Client, Ended, Received, Response, Session, Stop, When, WireCheck};
 use crate::verdict::{CaseResult, Kind};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -31,7 +31,10 @@ pub(crate) const CHECKS: &[WireCheck] = &[
     check("REQ-18", req_18_preface_of_http2),
 ];
 
-const fn check(rule: &'static str, check: fn(&mut Session<'_>) -> Result<(), Stop>) -> WireCheck {
+pub(super) const fn check(
+    rule: &'static str,
+    check: fn(&mut Session<'_>) -> Result<(), Stop>,
+) -> WireCheck {
     WireCheck { rule, after: &[], when: When::Beside, check }
 }
 
@@ -152,7 +155,7 @@ pub(super) fn answers(client: &mut Client, most: usize) -> (usize, String, bool)
             }
         }
     }
-    (served, words.join(", then "), client.is_silent(client.patience().silence))
+    (served, words.join(", then "), client.ended() != Ended::Open)
 }
 
 /// Whether the server took the request for a good one.
@@ -168,11 +171,11 @@ pub(super) fn persists(response: &Response) -> bool {
 /// An id that nobody else uses.
 pub(super) fn unique() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    format!("w1-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("req-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A number in a JSON response.
-fn member(response: &Response, name: &str) -> u64 {
+pub(super) fn member(response: &Response, name: &str) -> u64 {
     let json: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     json[name].as_u64().unwrap_or_default()
 }
@@ -183,14 +186,18 @@ pub(super) struct Seen(Result<Value, Received>);
 impl Seen {
     /// Sends a request for `/reflect`.
     pub(super) fn ask(session: &mut Session<'_>, request: impl AsRef<[u8]>) -> Result<Seen, Stop> {
-        let received = session.ask(request)?;
+        Ok(Seen::of(session.ask(request)?))
+    }
+
+    /// What this response says.
+    pub(super) fn of(received: Received) -> Seen {
         let json = match &received {
             Received::Response(response) if response.status == 200 => {
                 serde_json::from_slice::<Value>(&response.body).ok()
             }
             _ => None,
         };
-        Ok(Seen(json.filter(|json| json["method"].is_string()).ok_or(received)))
+        Seen(json.filter(|json| json["method"].is_string()).ok_or(received))
     }
 
     /// One member of the description, as text; none where it is null.
@@ -232,7 +239,7 @@ fn line(session: &Session<'_>, line: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// A request for `/` with these lines for fields, each ending with CRLF.
-fn head(lines: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn head(lines: impl AsRef<[u8]>) -> Vec<u8> {
     [b"GET / HTTP/1.1\r\n", lines.as_ref(), b"\r\n"].concat()
 }
 
