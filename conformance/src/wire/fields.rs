@@ -324,8 +324,7 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     let many = get(session, "/", lines(10_000));
     Refusal { miss: CaseResult::Warn, ..refusal }
         .closes(session, &[("10,000 small fields".to_owned(), many)])?;
-    let size = |bytes: usize| format!("{bytes} bytes");
-    let name = |what: &str, bytes: usize| format!("{what} of {}", size(bytes));
+    let name = |what: &str, bytes: usize| format!("{what} of {bytes} bytes");
     refusal.closes(
         session,
         &[

@@ -155,7 +155,7 @@ pub(super) fn answers(client: &mut Client, most: usize) -> (usize, String, bool)
             }
         }
     }
-    (served, words.join(", then "), client.ended() != Ended::Open)
+    (served, words.join(", then "), served < most && client.ended() != Ended::Open)
 }
 
 /// Whether the server took the request for a good one.
@@ -217,7 +217,7 @@ impl Seen {
         self.0.as_ref().err()
     }
 
-    /// Whether the application was not asked for its description, but something else answered 404.
+    /// Whether the application took the path for another one, which it does not know.
     fn is_elsewhere(&self) -> bool {
         matches!(self.other(), Some(Received::Response(response)) if response.status == 404)
     }
@@ -361,8 +361,11 @@ fn req_04_bare_cr(session: &mut Session<'_>) -> Result<(), Stop> {
     let all = format!("GET / HTTP/1.1\rHost: {authority}\r\r\r\n\r\n");
     requests.push(("as the end of all lines".to_owned(), all.into_bytes()));
     session.accept("GET", session.request("GET", "/", ""))?;
-    Refusal::MUST.closes(session, &requests)?;
-    Refusal::MUST.in_pipelines(session, &requests)
+    // The first stands before the head rather than in it: some skip any CR and LF there.
+    let (before, within) = requests.split_at(1);
+    Refusal::SHOULD.closes(session, before)?;
+    Refusal::MUST.closes(session, within)?;
+    Refusal::MUST.in_pipelines(session, within)
 }
 
 fn req_05_bare_lf(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -436,7 +439,11 @@ fn req_07_later_minor_versions(session: &mut Session<'_>) -> Result<(), Stop> {
         let held = matches!(&received, Received::Response(response)
             if is_served(response) && ["HTTP/1.0", "HTTP/1.1"].contains(&&*response.version));
         let name = format!("HTTP/1.{minor}");
-        session.should(&name, "served, with a version that exists", &received, held);
+        let got = match &received {
+            Received::Response(response) => format!("{received} of {}", response.version),
+            _ => received.to_string(),
+        };
+        session.should(&name, "served, with a version that exists", got, held);
     }
     Ok(())
 }
@@ -783,7 +790,7 @@ fn req_17_any_segments(session: &mut Session<'_>) -> Result<(), Stop> {
             cuts.extend((1..bytes.len()).map(two));
         }
         let mut random = 0x2545_f491_u32;
-        for round in 0..8 {
+        for round in 0..5 {
             let at = (1..bytes.len()).filter(|_| next(&mut random) % 8 == 0).collect();
             cuts.push((format!("{name}, random segments {round}"), at));
         }
