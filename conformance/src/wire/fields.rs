@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::request_line::{
-    DELIMITERS, Named, Refusal, Seen, answers, check, head, is_served, persists, unique,
+    DELIMITERS, Named, Refusal, Seen, answers, check, each, head, is_served, persists, unique,
 };
 use super::{Received, Session, Stop, When, WireCheck};
 use crate::verdict::{CaseResult, Kind};
@@ -41,20 +41,22 @@ fn refuse_or_repair(
     unseen: CaseResult,
     is_repaired: fn(&Seen) -> bool,
 ) -> Result<(), Stop> {
-    for (name, lines) in named {
+    let named: Vec<Named> =
+        named.iter().map(|(name, lines)| ((*name).to_owned(), lines.to_vec())).collect();
+    let unseen = Refusal { miss: unseen, ..Refusal::MUST };
+    each(session, &named, |session, (name, lines)| {
         if session.has("reflect") {
             let seen = Seen::ask(session, get(session, "/reflect", lines))?;
             if seen.other().is_none() {
                 let fair = is_repaired(&seen);
                 let result = if fair { CaseResult::Warn } else { CaseResult::Fail };
                 session.case(name, Kind::Refuse, result, "400, then a close", &seen);
-                continue;
+                return Ok(());
             }
         }
-        let request = ((*name).to_owned(), get(session, "/", lines));
-        Refusal { miss: unseen, ..Refusal::MUST }.closes(session, &[request])?;
-    }
-    Ok(())
+        unseen.closes(session, &[(name.clone(), get(session, "/", lines))])
+    })
+    .map(drop)
 }
 
 fn fld_01_whitespace_before_the_colon(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -105,6 +107,12 @@ fn fld_02_folded_lines(session: &mut Session<'_>) -> Result<(), Stop> {
 
 fn fld_03_names(session: &mut Session<'_>) -> Result<(), Stop> {
     session.accept("a token", get(session, "/", "X!#$%&'*+-.^`|~0a: b\r\n"))?;
+    if session.has("raw-fields") {
+        let seen = Seen::ask(session, get(session, "/reflect", "X!#$%&'*+-.^`|~0A: b\r\n"))?;
+        let held = seen.values("x!#$%&'*+-.^`|~0a") == ["b"];
+        let expected = "the application sees it";
+        session.case("a token, seen", Kind::Accept, CaseResult::of(held), expected, &seen);
+    }
     let bytes = DELIMITERS.iter().filter(|byte| **byte != b':');
     let mut requests: Vec<Named> = bytes
         .chain(b"\x00\x01\x0b\x0c\x1f\x7f\x80\xa0\xe9\xff")
@@ -219,6 +227,12 @@ fn fld_06_whitespace_around_values(session: &mut Session<'_>) -> Result<(), Stop
     }
     if !session.has("reflect") {
         return Ok(());
+    }
+    if session.has("echo") {
+        let length = session.request("POST", "/echo", "Content-Length: \t 5 \t\r\n");
+        let received = session.ask([&length[..], b"hello"].concat())?;
+        let held = matches!(&received, Received::Response(response) if response.body == b"hello");
+        session.check("Content-Length with whitespace around it", "5 bytes", &received, held);
     }
     for (sent, value) in [
         (" b", "b"),
@@ -469,6 +483,9 @@ fn fld_11_forged_context(session: &mut Session<'_>) -> Result<(), Stop> {
     let honest = context(&seen);
     let held = seen.other().is_none();
     session.case("none", Kind::Accept, CaseResult::of(held), "a description", &seen);
+    if !held {
+        return Err(Stop::blocked("twin-refused", format!("/reflect itself gave {seen}")));
+    }
     let line = |(name, value): &(&str, &str)| format!("{name}: {value}\r\n");
     let all: String = FORGED.iter().map(line).collect();
     let each = FORGED.iter().map(|forged| (forged.0, line(forged)));

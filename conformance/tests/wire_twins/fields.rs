@@ -1,6 +1,8 @@
 //! Servers that break the rules of `wire/fields.rs`.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway_conformance::wire::Instance;
@@ -56,6 +58,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::server("FLD-09", "10,000 small fields: 200", |client, _| {
             answer(client, |head| if head.len() > 1024 * 1024 { "431" } else { "200" });
         }),
+        Twin::server("FLD-09", "another client, beside a field without an end: nothing", in_turns),
         Twin::back("FLD-09", "a field of 1500000 bytes: 500", |bytes| {
             replace(bytes, b"HTTP/1.1 431", b"HTTP/1.1 500");
         }),
@@ -123,6 +126,8 @@ const FRONTS: &[(&str, &str, Front)] = &[
     }),
     ("FLD-06", "no space: 400", |b| replace(b, b"\nHost:1", b"\n(:1")),
     ("FLD-06", "Connection: close \\t: still open", |b| replace(b, b" close \t", b" x")),
+    ("FLD-03", "a token, seen: {", |b| replace(b, b"X!#", b"X-")),
+    ("FLD-06", "Content-Length with whitespace around it", |b| replace(b, b"\t 5 \t", b"0")),
     ("FLD-06", "\"X-A: b  c   d \"", |b| replace(b, b"b  c", b"b c")),
     ("FLD-08", "each of them: ", |b| b.iter_mut().for_each(|byte| *byte = (*byte).min(0xfe))),
     ("FLD-08", "one alone: 400", |b| replace(b, b": \xff\r", b": \0\r")),
@@ -147,8 +152,11 @@ const YES: &[(&str, &str)] = &[
     ("FLD-09", "a field of 1500000 bytes: 200"),
 ];
 
+/// What a server makes of a description.
+type Bend = fn(&mut Value);
+
 /// Servers that believe a field, by what they make of a description.
-const BELIEVED: &[(&str, fn(&mut Value))] = &[
+const BELIEVED: &[(&str, Bend)] = &[
     ("X-Forwarded-For: {", |json| believe(json, "peer", "x-forwarded-for")),
     ("X_Forwarded_For: {", |json| believe(json, "peer", "x_forwarded_for")),
     ("X-Real-Ip: {", |json| believe(json, "peer", "x-real-ip")),
@@ -174,6 +182,28 @@ fn fields(json: &mut Value) -> &mut Vec<Value> {
 fn each(json: &mut Value, change: fn(&str) -> String) {
     for field in fields(json) {
         field[1] = json!(change(field[1].as_str().unwrap_or_default()));
+    }
+}
+
+/// A server that reads a large head with nobody beside it, until its client is gone.
+fn in_turns(mut client: TcpStream, _: SocketAddr) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let (mut buf, mut read) = ([0; 64 * 1024], 0);
+    let mut turn = None;
+    while let Ok(more @ 1..) = client.read(&mut buf) {
+        read += more;
+        if read > 1_000_000 && turn.is_none() {
+            turn = TURN.lock().ok();
+        }
+        if buf[..more].ends_with(b"\r\n\r\n") {
+            drop(turn.take().or_else(|| TURN.lock().ok()));
+            let status = if read > 64 * 1024 { "431 No" } else { "200 OK" };
+            let _ = write!(client, "HTTP/1.1 {status}\r\nContent-Length: 3\r\n\r\nok\n");
+            if read > 64 * 1024 {
+                return;
+            }
+            read = 0;
+        }
     }
 }
 
