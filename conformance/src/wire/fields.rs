@@ -28,6 +28,20 @@ fn get(session: &Session<'_>, target: &str, lines: impl AsRef<[u8]>) -> Vec<u8> 
     [host.as_bytes(), lines.as_ref(), b"\r\n"].concat()
 }
 
+/// As [`get`], as a [`Build`].
+fn plain(session: &Session<'_>, target: &str, lines: &[u8]) -> Vec<u8> {
+    get(session, target, lines)
+}
+
+/// As [`get`], with the lines before `Host`.
+fn get_led(session: &Session<'_>, target: &str, lines: &[u8]) -> Vec<u8> {
+    let host = format!("Host: {}\r\n\r\n", session.target.authority);
+    [format!("GET {target} HTTP/1.1\r\n").as_bytes(), lines, host.as_bytes()].concat()
+}
+
+/// Makes a request for this target, with these lines.
+type Build = fn(&Session<'_>, &str, &[u8]) -> Vec<u8>;
+
 /// Requests for `/` with these lines, each named by what it is.
 fn gets(session: &Session<'_>, named: &[(&str, &[u8])]) -> Vec<Named> {
     named.iter().map(|(name, lines)| ((*name).to_owned(), get(session, "/", lines))).collect()
@@ -39,6 +53,7 @@ fn refuse_or_repair(
     session: &mut Session<'_>,
     named: &[(&str, &[u8])],
     unseen: CaseResult,
+    request: Build,
     is_repaired: fn(&Seen) -> bool,
 ) -> Result<(), Stop> {
     let named: Vec<Named> =
@@ -46,7 +61,7 @@ fn refuse_or_repair(
     let unseen = Refusal { miss: unseen, ..Refusal::MUST };
     each(session, &named, |session, (name, lines)| {
         if session.has("reflect") {
-            let seen = Seen::ask(session, get(session, "/reflect", lines))?;
+            let seen = Seen::ask(session, request(session, "/reflect", lines))?;
             if seen.other().is_none() {
                 let fair = is_repaired(&seen);
                 let result = if fair { CaseResult::Warn } else { CaseResult::Fail };
@@ -54,7 +69,7 @@ fn refuse_or_repair(
                 return Ok(());
             }
         }
-        unseen.closes(session, &[(name.clone(), get(session, "/", lines))])
+        unseen.closes(session, &[(name.clone(), request(session, "/", lines))]).map(drop)
     })
     .map(drop)
 }
@@ -78,8 +93,7 @@ fn fld_01_whitespace_before_the_colon(session: &mut Session<'_>) -> Result<(), S
     );
     let host = format!("Host : {}\r\n", session.target.authority);
     requests.push(("Host and a space".to_owned(), head(host)));
-    Refusal::MUST.closes(session, &requests)?;
-    Refusal::MUST.in_pipelines(session, &requests)
+    Refusal::MUST.closes_everywhere(session, &requests)
 }
 
 fn fld_02_folded_lines(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -95,14 +109,14 @@ fn fld_02_folded_lines(session: &mut Session<'_>) -> Result<(), Stop> {
         [value] => value.split([' ', '\t']).filter(|word| !word.is_empty()).eq(["b", "c"]),
         _ => false,
     };
-    refuse_or_repair(session, folded, CaseResult::Warn, joined)?;
+    refuse_or_repair(session, folded, CaseResult::Warn, plain, joined)?;
     let like_a_field: &[(&str, &[u8])] = &[("like a field", b"X-A: b\r\n X-B: c\r\n")];
-    refuse_or_repair(session, like_a_field, CaseResult::Warn, |seen| {
+    refuse_or_repair(session, like_a_field, CaseResult::Warn, plain, |seen| {
         seen.values("x-b").is_empty()
             && matches!(seen.values("x-a")[..], [value] if value.ends_with(" X-B: c"))
     })?;
     let empty: &[(&str, &[u8])] = &[("a line of whitespace", b"X-A: b c\r\n \t\r\n")];
-    refuse_or_repair(session, empty, CaseResult::Warn, joined)
+    refuse_or_repair(session, empty, CaseResult::Warn, plain, joined)
 }
 
 fn fld_03_names(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -138,16 +152,20 @@ fn fld_03_names(session: &mut Session<'_>) -> Result<(), Stop> {
     let first = format!(": b\r\nHost: {}\r\n", session.target.authority);
     requests.push(("an empty name, first".to_owned(), head(first)));
     let (chars, others) = requests.split_at(DELIMITERS.len() + 9);
-    Refusal::MUST.closes(session, chars)?;
-    Refusal::MUST.closes(session, others)?;
-    Refusal::MUST.in_pipelines(session, others)
+    if Refusal::MUST.closes(session, chars)? {
+        Refusal::MUST.closes_everywhere(session, others)?;
+    }
+    Ok(())
 }
 
 fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
     session.accept("a tab within", get(session, "/", "X-A: b\tc\r\n"))?;
     let repaired = |seen: &Seen| {
         let values = seen.values("x-a");
-        values.len() == 1 && !values[0].contains(['\0', '\r', '\n']) && values[0].contains(' ')
+        // A space in its place, which is trimmed where it stands alone.
+        values.len() == 1
+            && !values[0].contains(['\0', '\r', '\n'])
+            && (values[0].contains(' ') || values[0].is_empty())
     };
     let worst: &[(&str, &[u8])] = &[
         ("NUL within", b"X-A: b\0c\r\n"),
@@ -160,9 +178,9 @@ fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
         ("CR at the end", b"X-A: b c\r\r\n"),
         ("LF, then no field", b"X-A: b\nc\r\n"),
         ("LF, then words", b"X-A: b\nc d\r\n"),
-        ("NUL in Host's neighbour", b"Accept: */*\0\r\n"),
     ];
-    refuse_or_repair(session, worst, CaseResult::Fail, repaired)?;
+    refuse_or_repair(session, worst, CaseResult::Fail, plain, repaired)?;
+    let accepted = session.cases.iter().any(|case| case.result != CaseResult::Pass);
     let others = (1..0x20).chain([0x7f]).filter(|byte| !b"\t\n\r".contains(byte));
     let requests: Vec<Named> = others
         .map(|byte| {
@@ -172,7 +190,6 @@ fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
         .collect();
     Refusal::SHOULD.closes(session, &requests)?;
     let worst = gets(session, worst);
-    let accepted = session.cases.iter().any(|case| case.result != CaseResult::Pass);
     // Where a repaired value is served, so is what stands behind it.
     if accepted { Ok(()) } else { Refusal::MUST.in_pipelines(session, &worst) }
 }
@@ -180,27 +197,17 @@ fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
 fn fld_05_whitespace_before_the_first_line(session: &mut Session<'_>) -> Result<(), Stop> {
     let host = format!("Host: {}\r\n", session.target.authority);
     session.accept("none", head(format!("X-A: b\r\n{host}")))?;
-    for (name, line) in [
-        ("a space", " X-A: b\r\n"),
-        ("a tab", "\tX-A: b\r\n"),
-        ("spaces", "   X-A: b\r\n"),
-        ("a line without a colon", " b\r\n"),
-        ("a line of whitespace", " \r\n"),
-    ] {
-        let request = |target: &str| format!("GET {target} HTTP/1.1\r\n{line}{host}\r\n");
-        if session.has("reflect") {
-            let seen = Seen::ask(session, request("/reflect"))?;
-            if seen.other().is_none() {
-                // The RFC would also have the line ignored.
-                let ignored = seen.values("x-a").is_empty() && seen.values("host").len() == 1;
-                let result = if ignored { CaseResult::Warn } else { CaseResult::Fail };
-                session.case(name, Kind::Refuse, result, "400, then a close", &seen);
-                continue;
-            }
-        }
-        let request = (name.to_owned(), request("/").into_bytes());
-        Refusal::SHOULD.closes(session, &[request])?;
-    }
+    let led: &[(&str, &[u8])] = &[
+        ("a space", b" X-A: b\r\n"),
+        ("a tab", b"\tX-A: b\r\n"),
+        ("spaces", b"   X-A: b\r\n"),
+        ("a line without a colon", b" b\r\n"),
+        ("a line of whitespace", b" \r\n"),
+    ];
+    // The RFC would also have the line ignored.
+    refuse_or_repair(session, led, CaseResult::Warn, get_led, |seen| {
+        seen.values("x-a").is_empty() && seen.values("host").len() == 1
+    })?;
     let without = session.ask(head(""))?;
     let led = session.ask(head(format!(" {host}")))?;
     let served = |received: &Received| matches!(received, Received::Response(r) if is_served(r));
@@ -362,9 +369,9 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
         session.refusal(name, &mut client, &[431], CaseResult::Fail);
         let held = matches!(&during, Received::Response(response) if is_served(response));
         session.check(&format!("another client, beside {name}"), "served", &during, held);
-        // The refusal is there: what was allowed for it has been seen.
+        // Without a bound there is no more to learn, and much to wait for.
         if session.cases.iter().any(|case| case.result == CaseResult::Fail) {
-            break;
+            return Ok(());
         }
     }
     session.must_accept("a small head after them", good)?;
