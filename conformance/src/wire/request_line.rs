@@ -58,7 +58,7 @@ impl Refusal {
     /// With 400, where a SHOULD asks for it.
     pub(super) const SHOULD: Refusal = Refusal { statuses: &[400], miss: CaseResult::Warn };
 
-    /// Each has to be refused, and its connection closed. Gives whether all were tried; see [`each`].
+    /// Each has to be refused, and its connection closed. Gives whether all were tried.
     pub(super) fn closes(
         self,
         session: &mut Session<'_>,
