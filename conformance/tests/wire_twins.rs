@@ -34,7 +34,7 @@ use wire_twins::twin::{Twin, good, target};
 use wire_twins::*;
 
 /// How many twins are tried beside each other.
-const BESIDE: usize = 4;
+const BESIDE: usize = 16;
 
 fn twins() -> Vec<Twin> {
     let files = [
