@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use super::control::{BUFFERED, Control, fresh_id, is_ok, keeps};
+use super::limits::{LARGE, recover};
 use super::{Client, Received, Session, Stop, When, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -87,7 +88,7 @@ fn bpr_02_unread_bodies(session: &mut Session<'_>) -> Result<(), Stop> {
     ];
     for (name, framing, piece) in shapes {
         let (id, mut client) = (fresh_id(), session.connect()?);
-        client.send(session.request("POST", &format!("/hold?id={id}"), framing));
+        client.send(session.request("POST", &format!("/late-read?id={id}"), framing));
         let taken = pour(&mut client, piece, 2 * BUFFERED).len;
         let name = format!("{name}, to a handler that does not read");
         session.check(&name, &bounded, format!("{taken} bytes taken"), taken <= BUFFERED);
@@ -174,9 +175,9 @@ fn bpr_03_nobody_else(session: &mut Session<'_>) -> Result<(), Stop> {
     let (mut control, mut slow, mut ids) = (Control::new(session), Vec::new(), Vec::new());
     for _ in 0..2 {
         let mut client = session.connect()?;
-        client.send(session.request("GET", "/flood", ""));
+        client.send(session.request("GET", LARGE, ""));
         if let Err(received) = client.head_within(session.patience().signal) {
-            return Err(Stop::blocked("helper-failed", format!("/flood gave {received}")));
+            return Err(Stop::blocked("helper-failed", format!("{LARGE} gave {received}")));
         }
         slow.push(client);
     }
@@ -211,6 +212,6 @@ fn bpr_03_nobody_else(session: &mut Session<'_>) -> Result<(), Stop> {
         }
     }
     slow.into_iter().for_each(Client::reset);
-    super::limits::recover(session)?;
+    recover(session)?;
     ids.iter().try_for_each(|id| control.open(id))
 }

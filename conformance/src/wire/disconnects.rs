@@ -125,10 +125,10 @@ fn drp_02_handlers(session: &mut Session<'_>) -> Result<(), Stop> {
             control.open(&id)?;
             session.check(&format!("{name}, then a reset"), "it is cancelled", &state, held);
         }
-        let target = "/flood";
-        let (id, mut client) = (fresh_id(), session.connect()?);
-        if session.has("flood") {
-            client.send(session.request("GET", &format!("{target}?id={id}"), ""));
+        // Where nothing can be cancelled, an application may be free to send into the void.
+        if session.has("flood") && session.has("cancel") {
+            let (id, mut client) = (fresh_id(), session.connect()?);
+            client.send(session.request("GET", &format!("/flood?id={id}"), ""));
             let produced = |state: &State| state.produced > 0;
             control.until(&id, session.patience().signal, produced)?;
             client.reset();
@@ -173,7 +173,11 @@ fn drp_05_resources(session: &mut Session<'_>) -> Result<(), Stop> {
             "GET /gated?id=ID HTTP/1.1\r\nHost: x\r\n\r\n",
             async_world && session.has("gated"),
         ),
-        ("a body being sent", "GET /flood?id=ID HTTP/1.1\r\nHost: x\r\n\r\n", session.has("flood")),
+        (
+            "a body being sent",
+            "GET /stream?chunks=300&bytes=65536&id=ID HTTP/1.1\r\nHost: x\r\n\r\n",
+            session.has("stream"),
+        ),
         ("an answer unread", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
     ];
     let apart = Apart::start(session)?;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gateway_conformance::wire::{Instance, Launcher, Options, Patience, Target, run};
-use gateway_conformance::{Verdict, probe};
+use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
+use gateway_conformance::{Outcome, Verdict, probe};
 use gateway_core::App;
 use gateway_http::Server;
 use gateway_tests::Serving;
@@ -31,6 +31,7 @@ pub(crate) struct Twin {
     pub(crate) rule: &'static str,
     /// What a failed case has to say, in part: in its name, or in what came.
     says: &'static str,
+    declared: Declared,
     start: Start,
 }
 
@@ -44,7 +45,12 @@ impl Twin {
         says: &'static str,
         start: impl Fn() -> Box<dyn Instance> + Send + Sync + 'static,
     ) -> Twin {
-        Twin { rule, says, start: Arc::new(start) }
+        Twin { rule, says, declared: Declared::default(), start: Arc::new(start) }
+    }
+
+    /// The same, with what its operator has declared.
+    pub(crate) fn declaring(self, declared: Declared) -> Twin {
+        Twin { declared, ..self }
     }
 
     /// A good server with a broken application in place of the probe.
@@ -87,14 +93,19 @@ impl Twin {
         Twin::new(rule, says, move || Box::new(Proxied::start(good(), serve)))
     }
 
-    /// Whether its rule's check fails on it, and says so.
-    pub(crate) fn is_caught(&self) -> Result<(), String> {
+    /// What comes of its rule's check on it.
+    pub(crate) fn outcome(&self) -> Result<Outcome, String> {
         let start = self.start.clone();
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
+        target.declared = self.declared;
         let options = Options { only: vec![self.rule.to_owned()], jobs: 1 };
-        let outcomes = run(&target, &options, &|_| {});
-        let outcome = outcomes.first().ok_or("no check")?;
+        run(&target, &options, &|_| {}).pop().ok_or_else(|| "no check".to_owned())
+    }
+
+    /// Whether its rule's check fails on it, and says so.
+    pub(crate) fn is_caught(&self) -> Result<(), String> {
+        let outcome = self.outcome()?;
         if !matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
             return Err(format!("does not notice {:?}: {outcome:#?}", self.says));
         }
@@ -133,7 +144,7 @@ pub(crate) fn good() -> Box<dyn Instance> {
 }
 
 /// A server of ours, in this process.
-pub(crate) struct Good(Serving);
+pub(crate) struct Good(pub(crate) Serving);
 
 impl Good {
     pub(crate) fn start(app: impl App) -> Good {
