@@ -1,8 +1,9 @@
 //! BPR: backpressure, both ways.
 
 use std::io::{ErrorKind, Write};
+use std::time::Instant;
 
-use super::control::{BUFFERED, Control, fresh_id, is_ok, keeps};
+use super::control::{BUFFERED, Control, fresh_id, has_news, is_ok, keeps};
 use super::limits::{LARGE, recover};
 use super::{Client, Received, Session, Stop, When, WireCheck};
 
@@ -74,7 +75,8 @@ fn unread_answers(session: &mut Session<'_>, control: &mut Control) -> Result<()
     let calls = control.settled(&id, COUNT, |state| state.calls)?;
     let (bound, got) = (BUFFERED / 1_000_000 + 1, format!("{calls} calls"));
     let name = format!("{COUNT} pipelined requests for a megabyte each, no answer read");
-    session.check(&name, &format!("at most {bound} calls"), got, calls <= bound);
+    // Whatever has come with one read may be at work already.
+    session.should(&name, &format!("at most {bound} calls"), got, calls <= bound);
     client.reset();
     Ok(())
 }
@@ -176,10 +178,14 @@ fn bpr_03_nobody_else(session: &mut Session<'_>) -> Result<(), Stop> {
     for _ in 0..2 {
         let mut client = session.connect()?;
         client.send(session.request("GET", LARGE, ""));
-        if let Err(received) = client.head_within(session.patience().signal) {
-            return Err(Stop::blocked("helper-failed", format!("{LARGE} gave {received}")));
-        }
         slow.push(client);
+    }
+    let started = Instant::now();
+    while !slow.iter().any(has_news) {
+        if started.elapsed() > session.patience().signal {
+            return Err(Stop::blocked("helper-failed", format!("{LARGE} gives nothing")));
+        }
+        std::thread::sleep(session.patience().poll);
     }
     if session.has("first-read") && session.has("open") {
         let (id, mut client) = (fresh_id(), session.connect()?);

@@ -1,7 +1,8 @@
 //! TMO: deadlines and limits.
 //!
 //! Nobody says how long a server's deadlines are, so these checks wait for them, all at the same
-//! time and beside everything else.
+//! time and beside everything else. They do so with servers of their own, where the suite can start
+//! them: others are not to suffer from it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -44,11 +45,12 @@ impl Slow {
     /// A new connection that begins with these bytes.
     fn first(
         session: &mut Session<'_>,
+        address: SocketAddr,
         name: &'static str,
         begins: impl AsRef<[u8]>,
         drips: &'static [u8],
     ) -> Result<Slow, Stop> {
-        let mut client = session.connect()?;
+        let mut client = session.connect_to(address)?;
         if !begins.as_ref().is_empty() {
             client.send(begins);
         }
@@ -58,11 +60,12 @@ impl Slow {
     /// The same on a connection that has been served one request; none where it is not kept.
     fn later(
         session: &mut Session<'_>,
+        address: SocketAddr,
         name: &'static str,
         begins: impl AsRef<[u8]>,
         drips: &'static [u8],
     ) -> Result<Option<Slow>, Stop> {
-        let mut client = session.connect()?;
+        let mut client = session.connect_to(address)?;
         client.send(session.request("GET", "/", ""));
         let kept = match client.response("GET") {
             Received::Response(response) => keeps(&response),
@@ -143,27 +146,47 @@ fn accept_in_pieces(session: &mut Session<'_>) -> Result<(), Stop> {
 
 fn tmo_01_unfinished_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     accept_in_pieces(session)?;
+    let apart = Apart::start(session)?;
     let whole = session.request("GET", "/", "");
     let but_the_end = &whole[..whole.len() - 2];
     let mut slow = vec![
-        Slow::first(session, "a connection without a byte", "", b"")?,
-        Slow::first(session, "half a request line, then nothing", "GET /a", b"")?,
-        Slow::first(session, "half the preface of HTTP/2, then nothing", "PRI * HT", b"")?,
-        Slow::first(session, "all but the last line, then nothing", but_the_end, b"")?,
+        Slow::first(session, apart.address, "a connection without a byte", "", b"")?,
+        Slow::first(session, apart.address, "half a request line, then nothing", "GET /a", b"")?,
         Slow::first(
             session,
+            apart.address,
+            "half the preface of HTTP/2, then nothing",
+            "PRI * HT",
+            b"",
+        )?,
+        Slow::first(
+            session,
+            apart.address,
+            "all but the last line, then nothing",
+            but_the_end,
+            b"",
+        )?,
+        Slow::first(
+            session,
+            apart.address,
             "half a field, then nothing",
             &but_the_end[..but_the_end.len() - 4],
             b"",
         )?,
     ];
     let name = "half a request line behind a served request";
-    slow.extend(Slow::later(session, name, "GET /a", b"")?);
-    slow.extend(Slow::later(session, "half a head behind a served request", but_the_end, b"")?);
+    slow.extend(Slow::later(session, apart.address, name, "GET /a", b"")?);
+    slow.extend(Slow::later(
+        session,
+        apart.address,
+        "half a head behind a served request",
+        but_the_end,
+        b"",
+    )?);
     let in_hand = match session.has("slow") {
         true => {
             let half = session.patience().deadline / 2;
-            let mut client = session.connect()?;
+            let mut client = session.connect_to(apart.address)?;
             client.send(session.request("GET", &format!("/slow?ms={}", half.as_millis()), ""));
             Some(client)
         }
@@ -181,21 +204,35 @@ fn tmo_01_unfinished_heads(session: &mut Session<'_>) -> Result<(), Stop> {
 
 fn tmo_02_dripping_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     accept_in_pieces(session)?;
+    let apart = Apart::start(session)?;
     let whole = session.request("GET", "/", "");
     let fields = &whole[..whole.len() - 2];
     let mut slow = vec![
-        Slow::first(session, "a request line that grows by a byte a second", "GET /", b"a")?,
-        Slow::first(session, "fields without end, a byte a second", fields, b"x-a: b\r\n")?,
         Slow::first(
             session,
+            apart.address,
+            "a request line that grows by a byte a second",
+            "GET /",
+            b"a",
+        )?,
+        Slow::first(
+            session,
+            apart.address,
+            "fields without end, a byte a second",
+            fields,
+            b"x-a: b\r\n",
+        )?,
+        Slow::first(
+            session,
+            apart.address,
             "a value that grows by a byte a second",
             &fields[..fields.len() - 2],
             b"1",
         )?,
-        Slow::first(session, "empty lines, a byte a second", "", b"\r\n")?,
+        Slow::first(session, apart.address, "empty lines, a byte a second", "", b"\r\n")?,
     ];
     let name = "fields without end behind a served request";
-    slow.extend(Slow::later(session, name, fields, b"x-a: b\r\n")?);
+    slow.extend(Slow::later(session, apart.address, name, fields, b"x-a: b\r\n")?);
     outlast(session, slow, CaseResult::Fail);
     Ok(())
 }
@@ -209,11 +246,19 @@ fn tmo_03_stalled_bodies(session: &mut Session<'_>) -> Result<(), Stop> {
     ];
     let whole = session.request("POST", "/read", "Content-Length: 5\r\n");
     session.accept("a whole body", [&whole[..], b"12345"].concat())?;
-    let (mut control, mut slow, mut ids) = (Control::new(session), Vec::new(), Vec::new());
+    let apart = Apart::start(session)?;
+    let mut control = Control::at(session, apart.address);
+    let (mut slow, mut ids) = (Vec::new(), Vec::new());
     for (name, framing, body) in shapes {
         let id = fresh_id();
         let head = session.request("POST", &format!("/read?id={id}"), framing);
-        slow.push(Slow::first(session, name, [&head[..], body.as_bytes()].concat(), b"")?);
+        slow.push(Slow::first(
+            session,
+            apart.address,
+            name,
+            [&head[..], body.as_bytes()].concat(),
+            b"",
+        )?);
         ids.push((name, id));
     }
     outlast(session, slow, CaseResult::Warn);
@@ -228,10 +273,11 @@ fn tmo_03_stalled_bodies(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn tmo_04_never_reading(session: &mut Session<'_>) -> Result<(), Stop> {
-    let mut control = Control::new(session);
+    let apart = Apart::start(session)?;
+    let mut control = Control::at(session, apart.address);
     let (mut clients, expected) = (Vec::new(), format!("at most {BUFFERED} bytes made"));
     for (name, version) in [("chunks", "HTTP/1.1"), ("a body that ends with a close", "HTTP/1.0")] {
-        let (id, mut client) = (fresh_id(), session.connect()?);
+        let (id, mut client) = (fresh_id(), session.connect_to(apart.address)?);
         let authority = &session.target.authority;
         client.send(format!("GET /flood?id={id} {version}\r\nHost: {authority}\r\n\r\n"));
         let calls = control.until(&id, session.patience().signal, |state| state.produced > 0)?;
@@ -452,13 +498,14 @@ fn tmo_07_half_closed(session: &mut Session<'_>) -> Result<(), Stop> {
         return Err(Stop::skip("lacks-feature", text));
     }
     let deadline = session.patience().deadline;
-    let (mut control, id) = (Control::new(session), fresh_id());
+    let apart = Apart::start(session)?;
+    let (mut control, id) = (Control::at(session, apart.address), fresh_id());
     let path = if cancel {
         format!("/slow?ms={}&id={id}", 4 * deadline.as_millis())
     } else {
         format!("/hold?id={id}")
     };
-    let mut client = session.connect()?;
+    let mut client = session.connect_to(apart.address)?;
     client.send(session.request("GET", &path, ""));
     let begun = control.until(&id, session.patience().signal, |state| state.state == "running")?;
     if begun.state != "running" {

@@ -105,7 +105,7 @@ fn shd_01_drains(session: &mut Session<'_>) -> Result<(), Stop> {
     }
     doomed.instance.terminate();
     // Once an idle one has been closed, the shutdown has begun for sure.
-    soon(session.patience().silence * 3, || idle.iter().any(|(_, client)| has_news(client)));
+    soon(session.patience().silence, || idle.iter().any(|(_, client)| has_news(client)));
     takes_no_more(session, &doomed, "a new connection while it drains");
     for (name, method, mut client) in work {
         if method == "POST" {
@@ -138,20 +138,28 @@ fn soon(within: Duration, held: impl Fn() -> bool) {
     }
 }
 
-/// A new connection is refused, closed, left alone or told 503.
+/// New connections are refused, closed, left alone or told 503, as soon as the server has noticed:
+/// some look only once a second.
 fn takes_no_more(session: &mut Session<'_>, doomed: &Doomed, name: &str) {
-    let request = session.request("GET", "/", "");
-    let (held, got) = match session.connect_to(doomed.address) {
-        Err(_) => (true, "it is refused".to_owned()),
-        Ok(mut client) => {
-            client.send(request);
-            let received = client.response_within("GET", session.patience().silence);
-            let served =
-                matches!(&received, Received::Response(response) if response.status != 503);
-            (!served, received.to_string())
+    let (started, silence) = (Instant::now(), session.patience().silence);
+    loop {
+        let request = session.request("GET", "/", "");
+        let (served, got) = match session.connect_to(doomed.address) {
+            Err(_) => (false, "it is refused".to_owned()),
+            Ok(mut client) => {
+                client.send(request);
+                let received = client.response_within("GET", silence);
+                (
+                    matches!(&received, Received::Response(answer) if answer.status != 503),
+                    received.to_string(),
+                )
+            }
+        };
+        if !served || started.elapsed() > silence * 5 {
+            return session.check(name, "it is not served", got, !served);
         }
-    };
-    session.check(name, "it is not served", got, held);
+        thread::sleep(session.patience().poll);
+    }
 }
 
 fn shd_02_says_close(session: &mut Session<'_>) -> Result<(), Stop> {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::limits::{greedy, jammed};
-use super::twin::{PATIENCE, Proxied, Twin, good, pass, tamper};
+use super::twin::{PATIENCE, Twin, pass, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![

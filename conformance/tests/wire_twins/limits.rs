@@ -31,7 +31,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("TMO-05", "the latest not reading", || Box::new(jammed())),
         Twin::new("TMO-06", "all are served", good).declaring(declared()),
     ];
-    let wrong = [("places, round 2", Full::Leaks), ("a close without", Full::Closes)];
+    let wrong = [("it is not", Full::Leaks), ("without an answer", Full::Closes)];
     twins.extend(wrong.map(|(says, full)| {
         Twin::new("TMO-06", says, move || limited(full)).declaring(declared())
     }));

@@ -13,7 +13,7 @@ pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::app("MID-03", "in two pieces", || collecting(Way::Out)),
         Twin::app("MID-03", "half a request's body", || collecting(Way::In)),
-        Twin::app("MID-04", "calls 4", nosy),
+        Twin::app("MID-04", "calls 3", nosy),
         Twin::back("MID-04", "8 of 9 bytes", |bytes| {
             if bytes.starts_with(b"HTTP/1.1 403") {
                 replace(bytes, b"content-length: 8", b"content-length: 9");

@@ -1,7 +1,7 @@
 //! Servers that break the rules of `wire/shutdown.rs`.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -32,7 +32,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::server("SHD-03", "still open", clings),
         Twin::new("SHD-04", "requests in hand", abrupt),
         Twin::back("SHD-04", "does not say close", unclosed),
-        Twin::server("SHD-04", "half an answer", halves),
+        Twin::new("SHD-04", "half an answer", || Box::new(halving())),
         Twin::new("SHD-05", "start 1, at once", || Box::new(unready(503))),
         Twin::new("SHD-05", "a close without an answer", || Box::new(unready(0))),
     ]
@@ -69,25 +69,35 @@ fn excuses(client: TcpStream, server: SocketAddr) {
     let mut answered = false;
     thread::scope(|scope| {
         scope.spawn(|| pass(&client, &server, |_| {}));
-        pass(&server, &client.try_clone().unwrap(), |_| answered = true);
+        let mut buf = [0; 4096];
+        while let Ok(read @ 1..) = (&server).read(&mut buf) {
+            answered = true;
+            if (&client).write_all(&buf[..read]).is_err() {
+                break;
+            }
+        }
+        if !answered {
+            let _ = (&client).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nslow\n");
+        }
+        let _ = client.shutdown(Shutdown::Both);
     });
-    if !answered {
-        let _ = (&client).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nslow\n");
-    }
 }
 
 fn unclosed(bytes: &mut Vec<u8>) {
     replace(bytes, b"connection: close\r\n", b"");
 }
 
-/// Cuts the last answer of a connection, the one that says close, in two, and loses a half.
-fn halves(client: TcpStream, server: SocketAddr) {
-    let cut = |bytes: &mut Vec<u8>| {
-        if bytes.windows(17).any(|word| word == b"connection: close") && bytes.ends_with(b"ok\n") {
-            bytes.truncate(bytes.len() - 2);
-        }
-    };
-    tamper(client, server, |_| {}, cut);
+/// Loses half an answer, once it has given many.
+fn halving() -> Proxied {
+    let answers = Arc::new(AtomicUsize::new(0));
+    Proxied::start(good(), move |client, server| {
+        let cut = |bytes: &mut Vec<u8>| {
+            if bytes.ends_with(b"ok\n") && answers.fetch_add(1, Ordering::Relaxed) > 100 {
+                bytes.truncate(bytes.len() - 2);
+            }
+        };
+        tamper(client, server, |_| {}, cut);
+    })
 }
 
 /// Takes no notice of being told to end.
