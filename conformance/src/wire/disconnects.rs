@@ -110,10 +110,11 @@ fn drp_02_handlers(session: &mut Session<'_>) -> Result<(), Stop> {
         let chunks = [b"10000\r\n", &[b'x'; 65536][..], b"\r\n"].concat();
         let shapes: [(&str, &str, &str, &[u8]); 4] = [
             ("a handler at work", "GET", "", b""),
-            ("the same, with requests behind it", "GET", "", &pipelined),
-            ("the same, before an unread body", "POST", "Transfer-Encoding: chunked\r\n", &chunks),
-            ("the same, before a body to come", "POST", "Content-Length: 10\r\n", b""),
+            ("a handler with requests behind it", "GET", "", &pipelined),
+            ("a handler before an unread body", "POST", "Transfer-Encoding: chunked\r\n", &chunks),
+            ("a handler before a body to come", "POST", "Content-Length: 10\r\n", b""),
         ];
+        let mut misses = 0;
         for (name, method, lines, behind) in shapes {
             let (id, client) = in_hand(session, &mut control, method, "/hold", lines, behind)?;
             client.reset();
@@ -123,7 +124,12 @@ fn drp_02_handlers(session: &mut Session<'_>) -> Result<(), Stop> {
             let state = control.until(&id, session.patience().signal, gone)?;
             let held = gone(&state);
             control.open(&id)?;
-            session.check(&format!("{name}, then a reset"), "it is cancelled", &state, held);
+            let expected = "it is cancelled, or told where nothing can be";
+            session.check(&format!("{name}, then a reset"), expected, &state, held);
+            misses += usize::from(!held);
+            if misses > 1 {
+                return Ok(());
+            }
         }
         // Where nothing can be cancelled, an application may be free to send into the void.
         if session.has("flood") && session.has("cancel") {
@@ -147,7 +153,12 @@ fn drp_02_handlers(session: &mut Session<'_>) -> Result<(), Stop> {
     control.open(&id)?;
     if goes_on {
         let received = client.response("GET");
-        session.check("the same, in the end", "its answer", &received, is_ok(&received));
+        session.check(
+            "a handler at work, then a FIN, in the end",
+            "its answer",
+            &received,
+            is_ok(&received),
+        );
     }
     Ok(())
 }
@@ -180,7 +191,7 @@ fn drp_05_resources(session: &mut Session<'_>) -> Result<(), Stop> {
         ),
         ("an answer unread", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
     ];
-    let apart = Apart::start(session)?;
+    let (apart, mut misses) = (Apart::start(session)?, 0);
     let mut control = Control::at(session, apart.address);
     let count = |apart: &Apart| apart.instance.as_ref().and_then(|one| one.descriptors());
     // Once beforehand, so that what is made at first need is there.
@@ -204,12 +215,19 @@ fn drp_05_resources(session: &mut Session<'_>) -> Result<(), Stop> {
             let (live, descriptors) = fallen(session, &mut control, &apart, before)?;
             let how = if reset { "resets" } else { "closes" };
             let name = format!("{all} {how}: {name}");
+            let few = |now: usize, before: usize| now <= before + SLACK;
             let expected = format!("at most {} alive", before.0 + SLACK);
-            session.check(&name, &expected, format!("{live} alive"), live <= before.0 + SLACK);
+            session.check(&name, &expected, format!("{live} alive"), few(live, before.0));
+            let mut missed = !few(live, before.0);
             if let (Some(before), Some(now)) = (before.1, descriptors) {
                 let expected = format!("at most {} descriptors", before + SLACK);
                 let got = format!("{now} descriptors");
-                session.check(&name, &expected, got, now <= before + SLACK);
+                session.check(&name, &expected, got, few(now, before));
+                missed = missed || !few(now, before);
+            }
+            misses += usize::from(missed);
+            if misses > 1 {
+                return Ok(());
             }
         }
     }

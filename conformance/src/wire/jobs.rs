@@ -101,6 +101,8 @@ fn exe_01_delays_nobody(session: &mut Session<'_>) -> Result<(), Stop> {
         done(session, "8 jobs, when they may end", clients);
         return Ok(());
     }
+    // For the server's sake. It may not hear of it.
+    let _ = control.open(&id);
     drop(clients);
     if apart.instance.is_none() { recover(session) } else { Ok(()) }
 }
@@ -127,6 +129,7 @@ fn exe_02_saturation(session: &mut Session<'_>) -> Result<(), Stop> {
         done(session, "4 jobs that waited behind them", behind);
         return Ok(());
     }
+    let _ = control.open(&first).and_then(|()| control.open(&second));
     drop((many, behind));
     if apart.instance.is_none() { recover(session) } else { Ok(()) }
 }

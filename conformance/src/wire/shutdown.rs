@@ -148,7 +148,7 @@ fn takes_no_more(session: &mut Session<'_>, doomed: &Doomed, name: &str) {
             Err(_) => (false, "it is refused".to_owned()),
             Ok(mut client) => {
                 client.send(request);
-                let received = client.response_within("GET", silence);
+                let received = client.response_within("GET", silence * 5);
                 (
                     matches!(&received, Received::Response(answer) if answer.status != 503),
                     received.to_string(),
