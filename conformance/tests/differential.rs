@@ -1,8 +1,9 @@
 //! The comparison of hosts: one application does the same on all of them, in its steps (as a model
-//! predicts them) and in its bytes; and layers that do nothing change nothing. CTX-02, MID-01, MID-02.
+//! predicts them) and in its bytes; and layers that do nothing change nothing. These are CTX-02,
+//! MID-01 and MID-02.
 //!
-//! A script is run as a coroutine that writes down what it sees. Branches that run beside each other
-//! write each for itself, so that a trace depends on no clock.
+//! A script is run as a coroutine that writes down what it sees. Branches that run beside each
+//! other write each for itself, so that a trace depends on no clock.
 
 use std::future::Future;
 use std::io::{self, Read, Write};

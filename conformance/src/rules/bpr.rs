@@ -20,8 +20,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "BPR-02",
         level: Must,
-        sentence: "A request's body is not taken off the socket, beyond a bounded amount, until the \
-                   application asks for it.",
+        sentence: "A request's body is not taken off the socket, beyond a bounded amount, until \
+                   the application asks for it.",
         intent: "A server that reads ahead lets any client fill its memory, whatever the \
                  application's own limit is.",
         source: "this project",

@@ -43,8 +43,8 @@ pub(crate) const RULES: &[Rule] = &[
         level: Should,
         sentence: "A request body that stops arriving is given up within a deadline: the \
                    application gets an error, the client 408 and a close.",
-        intent: "The handler waits inside the application, with all that it holds: a transaction, a \
-                 lock, a place in a pool.",
+        intent: "The handler waits inside the application, with all that it holds: a \
+                 transaction, a lock, a place in a pool.",
         source: "RFC 9110, section 15.5.9; the deadline is this project's",
         tested: &[Wire],
         needs: &[Probe("read"), Probe("state")],
@@ -83,8 +83,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "TMO-06",
         level: Must,
-        sentence: "Beyond the limit of open connections a client waits or is answered with 503, and \
-                   is served once others have gone.",
+        sentence: "Beyond the limit of open connections a client waits or is answered with 503, \
+                   and is served once others have gone.",
         intent: "Without a limit a flood of connections takes the process down; with one whose \
                  places are not given back, a few aborted connections do.",
         source: "this project; RFC 9110, section 15.6.4",

@@ -91,7 +91,7 @@ fn bpr_02_unread_bodies(session: &mut Session<'_>) -> Result<(), Stop> {
     for (name, framing, piece) in shapes {
         let (id, mut client) = (fresh_id(), session.connect()?);
         client.send(session.request("POST", &format!("/late-read?id={id}"), framing));
-        let taken = pour(&mut client, piece, 2 * BUFFERED).len;
+        let taken = pour(&mut client, piece, 2 * BUFFERED);
         let name = format!("{name}, to a handler that does not read");
         session.check(&name, &bounded, format!("{taken} bytes taken"), taken <= BUFFERED);
         control.open(&id)?;
@@ -113,8 +113,8 @@ fn read_on(session: &mut Session<'_>, control: &mut Control) -> Result<(), Stop>
     client.send(session.request("POST", &target, "Transfer-Encoding: chunked\r\n"));
     let poured = pour(&mut client, &CHUNK, 2 * BUFFERED);
     let state = control.state(&id)?;
-    let bounded = poured.len <= BUFFERED && state.read <= BUFFERED;
-    let got = format!("{} bytes taken; {state}", poured.len);
+    let bounded = poured <= BUFFERED && state.read <= BUFFERED;
+    let got = format!("{} bytes taken; {state}", poured);
     let name = "a handler that has read one piece";
     session.check(name, &format!("at most {BUFFERED} bytes taken"), got, bounded);
     control.open(&id)?;
@@ -122,9 +122,9 @@ fn read_on(session: &mut Session<'_>, control: &mut Control) -> Result<(), Stop>
         client.reset();
         return Ok(());
     }
-    client.send(&CHUNK[poured.len % CHUNK.len()..]);
+    client.send(&CHUNK[poured % CHUNK.len()..]);
     client.send("0\r\n\r\n");
-    let chunks = poured.len / CHUNK.len() + 1;
+    let chunks = poured / CHUNK.len() + 1;
     let received = client.response("POST");
     let state = control.state(&id)?;
     let too_large = matches!(&received, Received::Response(response) if response.status == 413);
@@ -148,14 +148,9 @@ static CHUNK: [u8; 65545] = {
     chunk
 };
 
-/// How much went through.
-struct Poured {
-    len: usize,
-}
-
 /// Sends the same piece again and again, until the other side takes no more for a while, or `most`
-/// has been exceeded.
-fn pour(client: &mut Client, piece: &[u8], most: usize) -> Poured {
+/// has been exceeded. Gives how many bytes went through.
+fn pour(client: &mut Client, piece: &[u8], most: usize) -> usize {
     let pause = client.patience().silence * 5;
     let _ = client.stream().set_write_timeout(Some(pause));
     let mut len = 0;
@@ -170,7 +165,7 @@ fn pour(client: &mut Client, piece: &[u8], most: usize) -> Poured {
         }
     }
     let _ = client.stream().set_write_timeout(Some(client.patience().signal));
-    Poured { len }
+    len
 }
 
 fn bpr_03_nobody_else(session: &mut Session<'_>) -> Result<(), Stop> {

@@ -448,13 +448,11 @@ fn tmo_06_connections(session: &mut Session<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Those that were served and kept, and the first that was not.
+type Filled = (Vec<Client>, Option<(Client, Received)>);
+
 /// Connections that are served and kept, until one is not served, with what it got instead.
-#[expect(clippy::type_complexity, reason = "used once, right here")]
-fn fill(
-    session: &mut Session<'_>,
-    address: SocketAddr,
-    limit: usize,
-) -> Result<(Vec<Client>, Option<(Client, Received)>), Stop> {
+fn fill(session: &mut Session<'_>, address: SocketAddr, limit: usize) -> Result<Filled, Stop> {
     let request = session.request("GET", "/", "");
     // Half a head behind it, so that none is idle: idle ones may be closed to make room.
     let half = b"GET / HTTP/1.1\r\n";
