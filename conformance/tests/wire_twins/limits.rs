@@ -9,13 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway_conformance::Verdict;
-use gateway_conformance::wire::{Declared, Instance};
+use gateway_conformance::wire::Instance;
 use gateway_tests::eventually;
 
 use super::twin::{Proxied, Twin, good, pass, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
-    let declared = || Declared { connection_limit: Some(PLACES), ..Declared::default() };
     let mut twins = vec![
         Twin::new("TMO-01", "still open", good),
         Twin::new("TMO-02", "still open", good),
@@ -29,12 +28,14 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::server("TMO-04", "bytes made", greedy),
         Twin::new("TMO-05", "the latest half a head", || crowded(32)),
         Twin::new("TMO-05", "the latest not reading", || Box::new(jammed())),
-        Twin::new("TMO-06", "all are served", good).declaring(declared()),
+        Twin::new("TMO-06", "all are served", good).limited_to(PLACES),
     ];
     let wrong = [("it is not", Full::Leaks), ("without an answer", Full::Closes)];
-    twins.extend(wrong.map(|(says, full)| {
-        Twin::new("TMO-06", says, move || limited(full)).declaring(declared())
-    }));
+    twins.extend(
+        wrong.map(|(says, full)| {
+            Twin::new("TMO-06", says, move || limited(full)).limited_to(PLACES)
+        }),
+    );
     twins
 }
 
@@ -48,11 +49,10 @@ fn a_server_with_short_deadlines_passes() {
 
 #[test]
 fn a_server_with_so_many_places_passes() {
-    let declared = || Declared { connection_limit: Some(PLACES), ..Declared::default() };
     passes(
         [Full::Waits, Full::Refuses]
             .into_iter()
-            .map(|full| Twin::new("TMO-06", "", move || limited(full)).declaring(declared())),
+            .map(|full| Twin::new("TMO-06", "", move || limited(full)).limited_to(PLACES)),
     );
 }
 

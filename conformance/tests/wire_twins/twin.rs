@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
+use gateway_conformance::wire::{Instance, Launcher, Options, Patience, Target, run};
 use gateway_conformance::{Outcome, Verdict, probe};
 use gateway_core::App;
 use gateway_http::Server;
@@ -31,7 +31,8 @@ pub(crate) struct Twin {
     pub(crate) rule: &'static str,
     /// What a failed case has to say, in part: in its name, or in what came.
     says: &'static str,
-    declared: Declared,
+    /// How many connections it is said to take.
+    connections: Option<usize>,
     start: Start,
 }
 
@@ -45,12 +46,12 @@ impl Twin {
         says: &'static str,
         start: impl Fn() -> Box<dyn Instance> + Send + Sync + 'static,
     ) -> Twin {
-        Twin { rule, says, declared: Declared::default(), start: Arc::new(start) }
+        Twin { rule, says, connections: None, start: Arc::new(start) }
     }
 
-    /// The same, with what its operator has declared.
-    pub(crate) fn declaring(self, declared: Declared) -> Twin {
-        Twin { declared, ..self }
+    /// The same, said to take no more than so many connections.
+    pub(crate) fn limited_to(self, connections: usize) -> Twin {
+        Twin { connections: Some(connections), ..self }
     }
 
     /// A good server with a broken application in place of the probe.
@@ -98,7 +99,7 @@ impl Twin {
         let start = self.start.clone();
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
-        target.declared = self.declared;
+        target.declared.connection_limit = self.connections;
         let options = Options { only: vec![self.rule.to_owned()], jobs: 1 };
         run(&target, &options, &|_| {}).pop().ok_or_else(|| "no check".to_owned())
     }
