@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use gateway_conformance::wire::{Instance, Launcher, Options, Patience, Target, run};
-use gateway_conformance::{Outcome, Verdict, probe};
+use gateway_conformance::{Verdict, probe};
 use gateway_core::App;
 use gateway_http::Server;
 use gateway_tests::Serving;
@@ -95,7 +95,7 @@ impl Twin {
     }
 
     /// What comes of its rule's check on it.
-    pub(crate) fn outcome(&self) -> Result<Outcome, String> {
+    pub(crate) fn outcome(&self) -> Result<gateway_conformance::Outcome, String> {
         let start = self.start.clone();
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
