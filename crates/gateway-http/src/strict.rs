@@ -6,6 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::Authority;
 use http::{Method, StatusCode, Version};
 
 use crate::announced;
@@ -153,9 +154,15 @@ fn check_target(request: &Request) -> Result<(), Error> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("", |target| target.as_str());
     let fits = match *request.method() {
-        Method::CONNECT => uri.scheme().is_none() && uri.authority().is_some() && path.is_empty(),
+        Method::CONNECT => {
+            let whole = |authority: &Authority| {
+                !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0)
+            };
+            uri.scheme().is_none() && uri.authority().is_some_and(whole) && path.is_empty()
+        }
         Method::OPTIONS if path == "*" => true,
-        _ => path.starts_with('/') || (path.is_empty() && uri.scheme().is_some()),
+        _ if uri.authority().is_some() => uri.scheme().is_some(),
+        _ => path.starts_with('/'),
     };
     if !fits || !path.is_ascii() {
         return Err(malformed("the request's target does not go with its method"));
@@ -188,7 +195,7 @@ const NAMED: [bool; 256] = {
     let mut byte = 0;
     while byte < 128 {
         named[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~')
             || matches!(byte as u8, b'!' | b'$' | b'&'..=b'+' | b';' | b'=');
         byte += 1;
     }
@@ -208,12 +215,24 @@ fn is_host(value: &[u8]) -> bool {
             }
             end + 1
         }
-        _ => value.iter().position(|byte| !NAMED[usize::from(*byte)]).unwrap_or(value.len()),
+        _ => name_end(value),
     };
     match &value[end..] {
         [] => true,
         [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
         _ => false,
+    }
+}
+
+/// Where the name ends that this begins with.
+fn name_end(value: &[u8]) -> usize {
+    let mut end = 0;
+    loop {
+        match &value[end..] {
+            [byte, ..] if NAMED[usize::from(*byte)] => end += 1,
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => end += 3,
+            _ => return end,
+        }
     }
 }
 
@@ -298,12 +317,15 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
-        for host in ["", "a", "a.b:80", "127.0.0.1:8000", "[::1]", "[::1]:80", "a:", "x_y-z~1"] {
+        for host in
+            ["", "a", "a.b:80", "127.0.0.1:8000", "[::1]", "[::1]:80", "a:", "a%20b:1", "x_y-z~1"]
+        {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in
-            ["a b", "a/b", "a@b", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a,b", "a#", "é"]
-        {
+        for host in [
+            "a b", "a%zz", "a%", "a/b", "a@b", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a,b",
+            "a#", "é",
+        ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }
@@ -320,9 +342,14 @@ mod tests {
         ] {
             assert_eq!(status(method, target, &host), 200, "{method} {target}");
         }
-        for (method, target) in
-            [("GET", "*"), ("GET", "a:80"), ("CONNECT", "/"), ("GET", "http://u@b/"), ("GET", "/é")]
-        {
+        for (method, target) in [
+            ("GET", "*"),
+            ("GET", "a:80"),
+            ("CONNECT", "/"),
+            ("CONNECT", "a"),
+            ("GET", "http://u@b/"),
+            ("GET", "/é"),
+        ] {
             assert_eq!(status(method, target, &host), 400, "{method} {target}");
         }
     }
