@@ -161,7 +161,7 @@ fn check_target(request: &Request) -> Result<(), Error> {
             uri.scheme().is_none() && uri.authority().is_some_and(whole) && path.is_empty()
         }
         Method::OPTIONS if path == "*" => true,
-        _ if uri.authority().is_some() => uri.scheme().is_some(),
+        _ if uri.authority().is_some() => uri.scheme_str().is_some_and(|name| !name.is_empty()),
         _ => path.starts_with('/'),
     };
     if !fits || !path.is_ascii() {
