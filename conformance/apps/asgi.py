@@ -185,9 +185,13 @@ async def features(call):
         named.append("raw-target")
     if call.scope.get("client"):
         named.append("peer")
-    if TRAILERS in (call.scope.get("extensions") or {}):
+    if sends_trailers(call):
         named.append("send-trailers")
     await call.answer(f"gateway-conformance probe 1\nfeatures: {' '.join(named)}\n")
+
+
+def sends_trailers(call):
+    return TRAILERS in (call.scope.get("extensions") or {})
 
 
 async def reflect(call):
@@ -307,6 +311,8 @@ async def fail_late(call):
 
 
 async def send_trailers(call):
+    if not sends_trailers(call):
+        return await missing(call)
     await call.start(fields=[("trailer", "x-trailer")], trailers=True)
     await call.send({"type": "http.response.body", "body": b"data\n"})
     await call.send({"type": TRAILERS, "headers": [(b"x-trailer", b"yes")]})
