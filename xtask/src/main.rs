@@ -1,4 +1,4 @@
-//! The project's own command line: `cargo xtask ci | demo | bench`.
+//! The project's own command line: `cargo xtask ci | demo | bench | scoreboard`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod lines;
+mod scoreboard;
 mod server;
 mod tree;
 
@@ -31,6 +32,10 @@ The project's own command line.
   cargo xtask bench [--requests N] [--rounds N] [HOST...]
                                   measures the hosts against raw hyper: instructions, system
                                   calls and CPU time per request (see bench/README.md)
+
+  cargo xtask scoreboard [--only NAME] [--list]
+                                  runs the conformance suite on well-known servers, and writes
+                                  docs/scoreboard.md
 
   cargo xtask --help              prints this
 ";
@@ -71,6 +76,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "ci" => ci::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "scoreboard" => scoreboard::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
