@@ -19,6 +19,7 @@ use hyper::body::Frame;
 use hyper::header::HeaderValue;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 /// What every server here can do. Each adds its own.
@@ -172,7 +173,10 @@ impl Probe {
             "/date" => with(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")], "date\n"),
             "/bad-field" => bad_field(query.text("kind")),
             "/hop" => with(HOP, "hop\n"),
-            "/short" => self.pieces(entry, Some(100), iter([data("x".repeat(50))])),
+            "/short" => {
+                let pieces = iter([data("x".repeat(50))]).chain(after_a_turn(|| data("")));
+                self.pieces(entry, Some(100), pieces)
+            }
             "/long" => {
                 let pieces = iter(["xxxxxxxxxx", "yyyyyyyyyy"]).map(data);
                 self.pieces(entry, Some(10), pieces)
@@ -180,11 +184,11 @@ impl Probe {
             "/fail" => return Err(Failure::Application),
             "/panic" => panic!("{SECRET}"),
             "/fail-late" => {
-                let failure = Err(io::Error::other(SECRET));
-                self.pieces(entry, late, iter([data("first\n"), failure]))
+                let failure = after_a_turn(|| Err(io::Error::other(SECRET)));
+                self.pieces(entry, late, iter([data("first\n")]).chain(failure))
             }
             "/panic-late" => {
-                let panics = once(async { panic!("{SECRET}") });
+                let panics = after_a_turn(|| panic!("{SECRET}"));
                 self.pieces(entry, late, iter([data("first\n")]).chain(panics))
             }
             "/send-trailers" if self.extra.contains(" send-trailers") => {
@@ -376,6 +380,16 @@ fn bad_field(kind: &str) -> Answer {
 
 fn data(piece: impl Into<Bytes>) -> io::Result<Frame<Bytes>> {
     Ok(Frame::data(piece.into()))
+}
+
+/// What comes next, when the server has had an opportunity to send what came before.
+fn after_a_turn(
+    next: impl FnOnce() -> io::Result<Frame<Bytes>> + Send,
+) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
+    once(async {
+        yield_now().await;
+        next()
+    })
 }
 
 async fn echo<E>(
