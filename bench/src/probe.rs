@@ -239,7 +239,6 @@ impl Probe {
         announced: Option<u64>,
         pieces: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
     ) -> Answer {
-        entry.change(|it| it.send = "cancelled");
         let sending = Sending { _live: Live::new(self, None), entry, pieces: pieces.boxed() };
         Answer { announced, body: Content::Pieces(sending.boxed()), ..text("") }
     }
@@ -583,5 +582,15 @@ impl Stream for Sending {
             self.entry.change(|it| it.send = "ok");
         }
         polled
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.entry.change(|it| {
+            if it.send == "none" {
+                it.send = "cancelled";
+            }
+        });
     }
 }

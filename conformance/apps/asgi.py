@@ -91,14 +91,14 @@ class Call:
 
     async def answer_with(self, pieces, fields=()):
         """Answers with an asynchronous iterator, whose length nobody knows."""
-        self.state["send"] = "cancelled"
         try:
             await self.start(fields=fields)
             async for piece in pieces:
                 await self.send({"type": "http.response.body", "body": piece, "more_body": True})
             await self.send({"type": "http.response.body"})
-        except Exception:
-            self.state["send"] = "error"
+        except BaseException as error:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            self.state["send"] = "cancelled" if cancelled else "error"
             raise
         self.state["send"] = "ok"
 

@@ -84,16 +84,19 @@ class Call {
   /** Answers with an iterator, whose length nobody knows. */
   async answerWith(pieces, fields = {}) {
     const { res, state } = this;
-    state.send = "cancelled";
     this.head(200, { "content-type": "text/plain", ...fields });
     const closed = new Promise((close) => res.once("close", close));
-    for await (const piece of pieces) {
+    try {
+      for await (const piece of pieces) {
+        if (res.destroyed) return;
+        await Promise.race([new Promise((sent) => res.write(piece, sent)), closed]);
+      }
       if (res.destroyed) return;
-      await Promise.race([new Promise((sent) => res.write(piece, sent)), closed]);
+      res.end();
+      state.send = "ok";
+    } finally {
+      if (state.send === "none") state.send = "cancelled";
     }
-    if (res.destroyed) return;
-    res.end();
-    state.send = "ok";
   }
 
   /** The request's body, piece by piece. */

@@ -121,7 +121,6 @@ class Body:
 
     def __init__(self, call, pieces):
         self.call, self.pieces = call, iter(pieces)
-        self.call.state["send"] = "cancelled"
         self.alive = True
         with memory.changed:
             memory.live += 1
@@ -139,7 +138,9 @@ class Body:
     def close(self):
         with memory.changed:
             memory.live -= self.alive
-        self.alive = False
+            if self.alive and self.call.state["send"] == "none":
+                self.call.state["send"] = "cancelled"
+            self.alive = False
 
 
 memory = Memory()

@@ -33,7 +33,8 @@ async fn serve(
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::io::Result<()> {
-    let probe = Probe::new(" send-trailers upgrade raw-target raw-fields request-trailers peer");
+    let probe =
+        Probe::new(" send-trailers upgrade raw-target raw-fields request-trailers peer cancel");
     let app = Router::new().fallback(serve).with_state(probe);
     let listener = TcpListener::bind(address()).await?;
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())

@@ -40,7 +40,8 @@ async fn serve(
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::io::Result<()> {
-    let probe = Probe::new(" send-trailers upgrade raw-target raw-fields request-trailers peer");
+    let probe =
+        Probe::new(" send-trailers upgrade raw-target raw-fields request-trailers peer cancel");
     let listener = TcpListener::bind(address()).await?;
     let graceful = GracefulShutdown::new();
     let mut terminated = std::pin::pin!(terminated());
