@@ -100,12 +100,8 @@ impl Probe {
         head: Head,
         body: impl Stream<Item = Result<Frame<Bytes>, E>> + Unpin,
     ) -> Result<Answer, Failure<E>> {
-        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
-        // Only the absolute form has a scheme and an authority, which end at the third slash.
-        let path = path
-            .strip_prefix("http://")
-            .map_or(path, |rest| rest.find('/').map_or("/", |slash| &rest[slash..]));
-        let (path, query) = (path.to_owned(), Query(query.to_owned()));
+        let (path, query) = split(&head.target);
+        let (path, query) = (path.to_owned(), Query(query.unwrap_or_default().to_owned()));
         let entry = self.entry(query.text("id"));
         let remembered = !matches!(path.as_str(), "/state" | "/open");
         let live = Live::new(self, remembered.then(|| entry.clone()));
@@ -320,6 +316,8 @@ impl Head {
 
 /// Begins an echo where the client asks for one, and gives the head that says so.
 pub fn upgrade<B>(request: &mut hyper::Request<B>) -> Option<hyper::http::response::Builder> {
+    // hyper allows an upgrade by an extension of the request, and ignores other offers.
+    request.extensions().get::<hyper::upgrade::OnUpgrade>()?;
     let offered = request.headers().get("upgrade")?;
     if request.uri().path() != "/upgrade" || !offered.as_bytes().eq_ignore_ascii_case(b"echo") {
         return None;
@@ -413,10 +411,7 @@ async fn reflect<E>(
             Err(frame) => trailers = frame.trailers_ref().map(fields).unwrap_or_default(),
         }
     }
-    let (path, query) = match head.target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (&*head.target, None),
-    };
+    let (path, query) = split(&head.target);
     Ok(json(&json!({
         "method": head.method,
         "target": head.target,
@@ -449,6 +444,19 @@ async fn read<E>(
     }
     entry.change(|it| it.body = "end");
     Ok(text("read\n"))
+}
+
+/// The path of a target, and the query where there is a question mark.
+fn split(target: &str) -> (&str, Option<&str>) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    // The absolute form has an authority, which ends where the path begins.
+    let path = path
+        .strip_prefix("http://")
+        .map_or(path, |rest| rest.find('/').map_or("/", |slash| &rest[slash..]));
+    (path, query)
 }
 
 /// Names and values, any bytes as Latin-1.

@@ -135,7 +135,7 @@ async def app(scope, receive, send):
     if path.startswith("/inner/"):
         inner = {"path": path.removeprefix("/inner")}
         if scope.get("raw_path"):
-            inner["raw_path"] = scope["raw_path"].replace(b"/inner", b"", 1)
+            inner["raw_path"] = scope["raw_path"].replace(b"/inner/", b"/", 1)
         return await identity(probe)({**scope, **inner}, receive, send)
     return await probe(scope, receive, send)
 

@@ -121,7 +121,7 @@ class Call {
 async function app(req, res, target) {
   const { path } = new Call(req, res, target);
   if (path === "/stopped") return new Call(req, res, target).answer("stopped\n", 403);
-  if (path.startsWith("/inner/")) return identity(probe)(req, res, target.replace("/inner", ""));
+  if (path.startsWith("/inner/")) return identity(probe)(req, res, target.slice("/inner".length));
   return probe(req, res, target);
 }
 

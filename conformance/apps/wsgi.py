@@ -155,7 +155,7 @@ def app(environ, start_response):
         inner = {"PATH_INFO": path.removeprefix("/inner")}
         for name in ("RAW_URI", "REQUEST_URI"):
             if name in environ:
-                inner[name] = environ[name].replace("/inner", "", 1)
+                inner[name] = environ[name].replace("/inner/", "/", 1)
         return identity(probe)({**environ, **inner}, start_response)
     return probe(environ, start_response)
 

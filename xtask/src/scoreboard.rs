@@ -100,15 +100,10 @@ fn prepare() -> Result<(), String> {
 /// Runs the suite on one server.
 fn one(entrant: &Entrant, number: usize) -> Line {
     let (name, about) = (entrant.name, entrant.about);
-    print!("[{number}/{}] {name}", ENTRANTS.len());
-    let (version, report) = match entrants::ready(entrant) {
-        Ok(ready) => {
-            println!(" {}", ready.version);
-            let report = tried(name, &ready);
-            (ready.version, report)
-        }
-        Err(missing) => (String::new(), Err(missing)),
-    };
+    let ready = entrants::ready(entrant);
+    let version = ready.as_ref().map_or("", |ready| &ready.version).to_owned();
+    println!("[{number}/{}] {name} {version}", ENTRANTS.len());
+    let report = ready.and_then(|ready| tried(name, &ready));
     match &report {
         Ok(report) => println!("    {}", page::counts(report)),
         Err(reason) => println!("    no report: {reason}"),
