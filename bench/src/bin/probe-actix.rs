@@ -16,6 +16,10 @@ async fn serve(
 ) -> Result<HttpResponse, Error> {
     let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
     let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| (name.to_string(), latin1(value.as_bytes())));
+    // actix-web keeps the order of lines within a name alone.
+    let mut fields: Vec<(String, String)> = fields.collect();
+    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
     let head = Head {
         method: request.method().to_string(),
         target: request.uri().to_string(),
@@ -25,7 +29,7 @@ async fn serve(
             _ => "1.1",
         },
         peer: request.peer_addr().map(|peer| peer.to_string()),
-        fields: fields.map(|(name, value)| (name.to_string(), latin1(value.as_bytes()))).collect(),
+        fields,
     };
     let answer = probe.call(head, payload.map_ok(Frame::data)).await;
     answer.and_then(response).map_err(|failure| match failure {
@@ -54,7 +58,7 @@ fn response(answer: Answer) -> Result<HttpResponse, Failure<PayloadError>> {
 }
 
 fn main() -> std::io::Result<()> {
-    let probe = Data::new(Probe::new(" raw-target raw-fields peer"));
+    let probe = Data::new(Probe::new(" raw-target peer"));
     let app = move || App::new().app_data(probe.clone()).default_service(to(serve));
     let server = HttpServer::new(app).workers(2).bind_auto_h2c(address())?;
     actix_web::rt::System::new().block_on(server.run())

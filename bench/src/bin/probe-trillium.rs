@@ -14,6 +14,9 @@ async fn serve(mut conn: Conn) -> Conn {
         let name = name.to_string().to_lowercase();
         values.iter().map(|value| (name.clone(), latin1(value.as_ref()))).collect::<Vec<_>>()
     };
+    // trillium keeps the order of lines within a name alone.
+    let mut fields: Vec<(String, String)> = conn.request_headers().iter().flat_map(lines).collect();
+    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
     let head = Head {
         method: conn.method().to_string(),
         target: conn.path_and_query().to_owned(),
@@ -23,7 +26,7 @@ async fn serve(mut conn: Conn) -> Conn {
             _ => "1.1",
         },
         peer: conn.peer_ip().map(|peer| peer.to_string()),
-        fields: conn.request_headers().iter().flat_map(lines).collect(),
+        fields,
     };
     let body = try_unfold(conn.request_body(), |mut body| async move {
         let mut buf = vec![0; 8192];
@@ -61,6 +64,6 @@ fn main() {
         .with_host(host)
         .with_port(port)
         .with_nodelay()
-        .with_shared_state(Probe::new(" raw-target raw-fields peer"))
+        .with_shared_state(Probe::new(" raw-target peer"))
         .run(serve);
 }
