@@ -2,7 +2,7 @@
 
 In this folder, with one process and threads enough for those who wait at gates:
 
-    gunicorn --worker-class gthread --threads 16 --bind 127.0.0.1:8000 wsgi:app
+    gunicorn --worker-class gthread --threads 128 --bind 127.0.0.1:8000 wsgi:app
     waitress-serve --listen 127.0.0.1:8000 --threads 16 wsgi:app
     granian --interface wsgi --blocking-threads 16 --port 8000 wsgi:app
 

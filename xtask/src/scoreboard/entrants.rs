@@ -90,9 +90,10 @@ pub(super) const ENTRANTS: &[Entrant] = &[
     ),
     python(
         "gunicorn",
-        "WSGI, one worker of 16 threads",
+        "WSGI, one worker of 128 threads",
         "gunicorn",
-        "gunicorn --worker-class gthread --threads 16 --bind 127.0.0.1:{port} \
+        // A slow client holds one of its threads, and some checks bring dozens of them.
+        "gunicorn --worker-class gthread --threads 128 --bind 127.0.0.1:{port} \
          --forwarded-allow-ips {nobody} wsgi:app",
     ),
     python(
