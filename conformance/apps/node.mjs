@@ -55,7 +55,9 @@ class Call {
   constructor(req, res, target) {
     Object.assign(this, { req, res, target });
     const mark = target.indexOf("?");
-    this.path = mark < 0 ? target : target.slice(0, mark);
+    const before = mark < 0 ? target : target.slice(0, mark);
+    // node passes the absolute form on as it is, with a scheme and an authority before the path.
+    this.path = before.replace(/^http:\/\/[^/]*/i, "") || "/";
     this.queryText = mark < 0 ? null : target.slice(mark + 1);
     this.query = {};
     for (const pair of (this.queryText ?? "").split("&")) {
@@ -121,7 +123,7 @@ class Call {
 async function app(req, res, target) {
   const { path } = new Call(req, res, target);
   if (path === "/stopped") return new Call(req, res, target).answer("stopped\n", 403);
-  if (path.startsWith("/inner/")) return identity(probe)(req, res, target.slice("/inner".length));
+  if (path.startsWith("/inner/")) return identity(probe)(req, res, target.replace("/inner/", "/"));
   return probe(req, res, target);
 }
 
@@ -226,7 +228,9 @@ function hop(call) {
 }
 
 function sendTrailers(call) {
-  call.head(200, { "content-type": "text/plain", trailer: "x-trailer" });
+  // Only chunks have room for trailers, and node refuses to announce them elsewhere.
+  const chunked = call.req.method !== "HEAD" && call.req.httpVersion !== "1.0";
+  call.head(200, { "content-type": "text/plain", ...(chunked && { trailer: "x-trailer" }) });
   call.res.write("data\n");
   call.res.addTrailers({ "x-trailer": "yes" });
   call.res.end();
@@ -290,6 +294,8 @@ async function serve(req, res) {
   } catch (error) {
     console.error(error);
     if (res.headersSent) return res.destroy();
+    // What the application has set is no part of this answer, and may be what went wrong.
+    for (const name of res.getHeaderNames()) res.removeHeader(name);
     res.statusCode = 500;
     res.end("the application failed\n");
   }
