@@ -1,10 +1,10 @@
-// The probe application of gateway-conformance for node's own HTTP server, as probe.md describes it.
+// The probe application of gateway-conformance for node's HTTP server, as probe.md describes it.
 //
 //     node node.mjs 8000
 //
 // A handler that fails is answered with 500, or cut off once the head is out, as frameworks do it.
-// An exception that nobody catches would end the whole process, so there is no `panic`; and node has
-// no pool of threads for JavaScript that blocks, so there is no `job`.
+// An exception that nobody catches would end the whole process, so there is no `panic`; and node
+// has no pool of threads for JavaScript that blocks, so there is no `job`.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import http from "node:http";

@@ -1,4 +1,4 @@
-//! `cargo xtask scoreboard`: well-known servers under the conformance suite, and a page of verdicts.
+//! `cargo xtask scoreboard`: well-known servers under the conformance suite, and their verdicts.
 //!
 //! Nothing is installed outside `target/scoreboard`, and no server stops the others: one that can't
 //! be had is left out with a reason, one that fails has a report that says so.
