@@ -143,7 +143,9 @@ impl<A: App> App for Lint<A> {
             check_response(&look, &method, asked, &response);
             let bodyless = method == Method::HEAD
                 || matches!(response.status().as_u16(), 100..200 | 204 | 304);
-            let announced = if bodyless { None } else { length(response.headers()) };
+            // A body of known length has been compared already.
+            let unknown = !bodyless && response.body().size_hint().exact().is_none();
+            let announced = if unknown { length(response.headers()) } else { None };
             Ok(response.map(|body| watched(body, &look, By::Application, announced)))
         }
     }

@@ -60,14 +60,20 @@ enum Command {
     /// Checks a server from outside
     #[command(after_help = EXIT)]
     Wire(Box<Wire>),
-    /// Joins JSON reports into one page
+    /// Joins JSON reports into one page, or into tables
     Matrix {
         /// Reports that `wire --json` has written
         #[arg(required = true)]
         reports: Vec<PathBuf>,
         /// The page to write
+        #[arg(long, value_name = "FILE", required_unless_present = "markdown")]
+        html: Option<PathBuf>,
+        /// The tables to write, in Markdown
         #[arg(long, value_name = "FILE")]
-        html: PathBuf,
+        markdown: Option<PathBuf>,
+        /// Where the tables link to for the rules
+        #[arg(long, value_name = "PATH", default_value = "specification.md")]
+        specification: String,
     },
     /// Lists all rules
     List {
@@ -157,7 +163,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (cli.command, cli.explain) {
         (Some(Command::Wire(wire)), _) => check(&wire, cli.color),
-        (Some(Command::Matrix { reports, html }), _) => matrix(&reports, &html),
+        (Some(Command::Matrix { reports, html, markdown, specification }), _) => {
+            matrix(&reports, html.as_deref(), markdown.as_deref(), &specification)
+        }
         (Some(Command::List { json: true }), _) => print(&specification::json()),
         (Some(Command::Explain { id }), _) | (None, Some(id)) => explain(&id),
         (Some(Command::Spec), _) => print(&specification::markdown()),
@@ -187,13 +195,23 @@ fn no_rule(id: &str) -> String {
     }
 }
 
-fn matrix(files: &[PathBuf], page: &Path) -> Result<u8, Failure> {
+fn matrix(
+    files: &[PathBuf],
+    page: Option<&Path>,
+    tables: Option<&Path>,
+    specification: &str,
+) -> Result<u8, Failure> {
     let mut reports = Vec::new();
     for file in files {
         let report = report::from_json(&read(file)?);
         reports.push(report.map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?);
     }
-    write(page, &report::html(&reports))?;
+    if let Some(page) = page {
+        write(page, &report::html(&reports))?;
+    }
+    if let Some(tables) = tables {
+        write(tables, &report::markdown(&reports, specification))?;
+    }
     Ok(0)
 }
 

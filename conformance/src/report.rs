@@ -8,11 +8,13 @@
 //! | `text.rs` | a report for a terminal |
 //! | `json.rs` | for programs, and to be read again |
 //! | `junit.rs` | for what shows test results |
+//! | `markdown.rs` | two tables that show several reports |
 //! | `html.rs`, `page.css`, `page.js` | one page that shows one report or several |
 
 mod html;
 mod json;
 mod junit;
+mod markdown;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use html::html;
 pub use json::{from_json, to_json};
 pub use junit::junit;
+pub use markdown::markdown;
 pub use text::{Detail, Paint, summary, text};
 
 use crate::rule::{self, Level};

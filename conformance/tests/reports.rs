@@ -284,3 +284,12 @@ fn baseline_with_mistakes_is_refused() {
     }
     assert!(Baseline::read(&good).is_ok() && Baseline::read("").is_ok());
 }
+
+#[test]
+fn tables_have_a_row_for_each_server_and_for_each_rule_that_somebody_breaks() {
+    let good = Report { server: "good | one".to_owned(), outcomes: Vec::new(), ..report() };
+    let text = report::markdown(&[report(), good], "spec.md");
+    assert!(text.contains("| good \\| one | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0/0 | 0/0 |"), "{text}");
+    assert!(text.contains("| [REQ-12](spec.md#req-12) | M | ✗ | – |"), "{text}");
+    assert!(!text.contains("REQ-13") && !text.contains("<script>"), "{text}");
+}

@@ -4,7 +4,6 @@
 //! be had is left out with a reason, one that fails has a report that says so.
 
 mod entrants;
-mod json;
 mod page;
 
 use std::fs::{self, File};
@@ -16,7 +15,6 @@ use crate::Failure;
 use crate::command::{self, cargo};
 use crate::server::eventually;
 use entrants::{ENTRANTS, Entrant, Ready};
-use json::Json;
 
 /// Where everything is prepared and written.
 const FOLDER: &str = "target/scoreboard";
@@ -29,15 +27,6 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 const SUITE: &str = "target/release/gateway-conformance";
 
-/// A server's place on the page.
-pub(crate) struct Line {
-    name: &'static str,
-    about: &'static str,
-    version: String,
-    /// Its report, or why there is none.
-    report: Result<Json, String>,
-}
-
 /// Runs the suite on every server, or on those asked for, and writes the page.
 pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     if words.iter().any(|word| word == "--list") {
@@ -48,24 +37,38 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     }
     let chosen = chosen(words).map_err(Failure::Usage)?;
     prepare().map_err(Failure::Failed)?;
-    let mut lines = Vec::new();
+    let mut missing = Vec::new();
     for (at, entrant) in ENTRANTS.iter().enumerate() {
-        if chosen.is_empty() || chosen.contains(&entrant.name) {
-            lines.push(one(entrant, at + 1));
-        } else if let Ok(report) = report(entrant.name) {
-            let version = entrants::ready(entrant).map_or_else(|_| String::new(), |it| it.version);
-            let (name, about) = (entrant.name, entrant.about);
-            lines.push(Line { name, about, version, report: Ok(report) });
+        if !chosen.is_empty() && !chosen.contains(&entrant.name) {
+            continue;
+        }
+        println!("[{}/{}] {}: {}", at + 1, ENTRANTS.len(), entrant.name, entrant.about);
+        if let Err(reason) = tried(entrant) {
+            println!("    no report: {reason}");
+            missing.push((entrant.name, reason));
         }
     }
-    matrix(&lines).map_err(Failure::Failed)?;
-    if lines.len() < ENTRANTS.len() {
-        println!("{PAGE} is left as it is: there are reports of {} servers only", lines.len());
+    write(&missing).map_err(Failure::Failed)
+}
+
+/// Writes both pages, of all reports that there are.
+fn write(missing: &[(&str, String)]) -> Result<(), String> {
+    let reports = ENTRANTS.iter().map(|entrant| file(entrant.name, "json"));
+    let files: Vec<PathBuf> = reports.filter(|file| file.exists()).collect();
+    if files.is_empty() {
+        return Err("no server could be tried".to_owned());
+    }
+    let (html, tables) = (format!("{FOLDER}/index.html"), format!("{FOLDER}/tables.md"));
+    let pages = ["--html", &html, "--markdown", &tables];
+    command::run(Command::new(SUITE).arg("matrix").args(&files).args(pages))?;
+    if files.len() + missing.len() < ENTRANTS.len() {
+        println!("{PAGE} is left as it is: there are reports of {} servers only", files.len());
         return Ok(());
     }
+    let tables = fs::read_to_string(&tables).map_err(|error| format!("{tables}: {error}"))?;
     let before = fs::read_to_string(PAGE).unwrap_or_default();
-    let text = page::page(&lines, &before);
-    fs::write(PAGE, text).map_err(|error| Failure::Failed(format!("{PAGE}: {error}")))?;
+    let text = page::page(&tables, missing, &before);
+    fs::write(PAGE, text).map_err(|error| format!("{PAGE}: {error}"))?;
     println!("{PAGE} is written");
     Ok(())
 }
@@ -98,28 +101,17 @@ fn prepare() -> Result<(), String> {
 }
 
 /// Runs the suite on one server.
-fn one(entrant: &Entrant, number: usize) -> Line {
-    let (name, about) = (entrant.name, entrant.about);
-    let ready = entrants::ready(entrant);
-    let version = ready.as_ref().map_or("", |ready| &ready.version).to_owned();
-    println!("[{number}/{}] {name} {version}", ENTRANTS.len());
-    let report = ready.and_then(|ready| tried(name, &ready));
-    match &report {
-        Ok(report) => println!("    {}", page::counts(report)),
-        Err(reason) => println!("    no report: {reason}"),
-    }
-    Line { name, about, version, report }
-}
-
-fn tried(name: &str, ready: &Ready) -> Result<Json, String> {
-    let (file, log) = (file(name, "json"), file(name, "log"));
+fn tried(entrant: &Entrant) -> Result<(), String> {
+    let Ready { version, command } = entrants::ready(entrant)?;
+    let (file, log) = (file(entrant.name, "json"), file(entrant.name, "log"));
     // What an earlier run has left would otherwise pass for this one's.
     let _ = fs::remove_file(&file);
     let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let errors = output.try_clone().map_err(|error| error.to_string())?;
     let begun = Instant::now();
     let mut child = Command::new(SUITE)
-        .args(["wire", "--name", name, "--exec", &ready.command, "--json"])
+        .args(["wire", "--name", format!("{} {version}", entrant.name).trim()])
+        .args(["--exec", &command, "--json"])
         .arg(&file)
         .stdin(Stdio::null())
         .stdout(output)
@@ -132,33 +124,17 @@ fn tried(name: &str, ready: &Ready) -> Result<Json, String> {
         let _ = (child.kill(), child.wait());
         return Err(format!("the suite did not end within {LIMIT:?}; see {}", log.display()));
     }
-    println!("    {:.0} s, {}", begun.elapsed().as_secs_f64(), log.display());
-    report(name).map_err(|error| {
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        format!("{error}; the suite said: {last}")
-    })
-}
-
-fn report(name: &str) -> Result<Json, String> {
-    let file = file(name, "json");
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Json::parse(&text).map_err(|error| format!("{}: {error}", file.display()))
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    let summary = said.lines().rfind(|line| line.contains(" rules: ")).unwrap_or("nothing");
+    println!("    {:.0} s, {}: {summary}", begun.elapsed().as_secs_f64(), log.display());
+    match file.exists() {
+        true => Ok(()),
+        false => Err(format!("the suite has written no report; see {}", log.display())),
+    }
 }
 
 fn file(name: &str, ending: &str) -> PathBuf {
     PathBuf::from(format!("{FOLDER}/{name}.{ending}"))
-}
-
-/// All reports on one page, with their evidence.
-fn matrix(lines: &[Line]) -> Result<(), String> {
-    let reported = lines.iter().filter(|line| line.report.is_ok());
-    let files: Vec<PathBuf> = reported.map(|line| file(line.name, "json")).collect();
-    if files.is_empty() {
-        return Err("no server could be tried".to_owned());
-    }
-    let page = format!("{FOLDER}/index.html");
-    command::run(Command::new(SUITE).arg("matrix").args(files).args(["--html", &page]))
 }
 
 #[cfg(test)]

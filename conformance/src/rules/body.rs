@@ -5,7 +5,7 @@ use crate::rule::{
     Level::{Must, Should},
     Need, Rule,
     Status::Active,
-    Tested::Wire,
+    Tested::{InProcess, Wire},
 };
 
 pub(crate) const RULES: &[Rule] = &[
@@ -155,7 +155,7 @@ pub(crate) const RULES: &[Rule] = &[
                    and never an end, and the connection is not used again.",
         intent: "An application that takes a torn upload for a whole one stores it.",
         source: "RFC 9112, section 8",
-        tested: &[Wire],
+        tested: &[Wire, InProcess],
         needs: &[],
         status: Active,
         since: "0.1",

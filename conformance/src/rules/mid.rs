@@ -5,7 +5,7 @@ use crate::rule::{
     Need::Probe,
     Rule,
     Status::Active,
-    Tested::{Compared, Wire},
+    Tested::{Compared, InProcess, Wire},
 };
 
 pub(crate) const RULES: &[Rule] = &[
@@ -29,7 +29,7 @@ pub(crate) const RULES: &[Rule] = &[
                    last.",
         intent: "Authentication before logging, or the other way round: the order is the meaning.",
         source: "this project",
-        tested: &[Compared],
+        tested: &[InProcess, Compared],
         needs: &[],
         status: Active,
         since: "0.1",

@@ -1,6 +1,13 @@
 //! RSP: how responses are framed and sent.
 
-use crate::rule::{Level::Must, Level::Should, Need::Probe, Rule, Status::Active, Tested::Wire};
+use crate::rule::{
+    Level::Must,
+    Level::Should,
+    Need::Probe,
+    Rule,
+    Status::Active,
+    Tested::{InProcess, Wire},
+};
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
@@ -53,7 +60,7 @@ pub(crate) const RULES: &[Rule] = &[
         intent: "They would be the beginning of the next response: an application's mistake in \
                  one becomes an attacker's way into another.",
         source: "PEP 3333; RFC 9112, section 6.3",
-        tested: &[Wire],
+        tested: &[Wire, InProcess],
         needs: &[Probe("long")],
         status: Active,
         since: "0.1",
@@ -68,7 +75,7 @@ pub(crate) const RULES: &[Rule] = &[
         intent: "The connection is the server's: an application that announces another coding or \
                  another deadline makes the server lie.",
         source: "PEP 3333; RFC 9110, section 7.6.1",
-        tested: &[Wire],
+        tested: &[Wire, InProcess],
         needs: &[Probe("hop")],
         status: Active,
         since: "0.1",
@@ -106,7 +113,7 @@ pub(crate) const RULES: &[Rule] = &[
                    alone.",
         intent: "A second response goes to whoever asks next.",
         source: "RFC 9110, section 15.2",
-        tested: &[Wire],
+        tested: &[Wire, InProcess],
         needs: &[],
         status: Active,
         since: "0.1",

@@ -4,7 +4,7 @@ use crate::rule::{
     Level::{Must, Should},
     Need, Rule,
     Status::Active,
-    Tested::Wire,
+    Tested::{InProcess, Wire},
 };
 
 pub(crate) const RULES: &[Rule] = &[
@@ -97,7 +97,7 @@ pub(crate) const RULES: &[Rule] = &[
         intent: "A value with a line end in it is a second field, or a second response, by \
                  whoever supplied the value.",
         source: "RFC 9112, section 11.1; PEP 3333",
-        tested: &[Wire],
+        tested: &[Wire, InProcess],
         needs: &[Need::Probe("bad-field")],
         status: Active,
         since: "0.1",
