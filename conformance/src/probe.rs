@@ -60,6 +60,7 @@ pub const FEATURES: &[&str] = &[
     "raw-target",
     "raw-fields",
     "request-trailers",
+    "cancel",
 ];
 
 /// How many ids are remembered.
@@ -605,12 +606,22 @@ struct Sending(Remembered);
 
 impl Sending {
     fn new(memory: &Remembered) -> Sending {
-        memory.change(|entry| entry.send = "cancelled");
+        memory.change(|entry| entry.send = "none");
         Sending(memory.clone())
     }
 
     fn done(self) {
         self.0.change(|entry| entry.send = "ok");
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.change(|entry| {
+            if entry.send == "none" {
+                entry.send = "cancelled";
+            }
+        });
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `target.rs` | the server under test: where it is, what it offers, how to start another |
 //! | `client.rs` | a client that sends what it is told to, and keeps a record of both ways |
 //! | `session.rs` | one rule at work on one server: its cases |
+//! | `control.rs` | what the probe application remembers, for the checks |
 //! | `run.rs` | all rules on one server: in which order, and what a second run says |
 //! | the others | the checks, one file per family |
 
@@ -13,6 +14,7 @@ mod bodies;
 mod bodyless;
 mod client;
 mod context;
+mod control;
 mod disconnects;
 mod expect;
 mod failures;

@@ -34,7 +34,7 @@ use wire_twins::twin::{Twin, good, target};
 use wire_twins::*;
 
 /// How many twins are tried beside each other.
-const BESIDE: usize = 4;
+const BESIDE: usize = 16;
 
 fn twins() -> Vec<Twin> {
     let files = [
@@ -61,7 +61,7 @@ fn twins() -> Vec<Twin> {
 }
 
 /// The rules that the good server is known to break.
-const KNOWN: &[&str] = &["KA-05", "RSP-05", "UPG-02", "UPG-04"];
+const KNOWN: &[&str] = &[];
 
 #[test]
 fn each_broken_server_is_caught_by_its_rule_in_its_words() {

@@ -337,6 +337,11 @@ async fn wake_ups() {
             }
         })
         .await;
+        resumed_by("a wake-up whose unpark the coroutine has used up", |waker| {
+            waker.wake();
+            thread::park_timeout(Duration::ZERO);
+        })
+        .await;
         resumed_by("a wake-up from a job", |waker| drop(unblock(move || waker.wake()))).await;
         let wake = |waker: Waker| drop(spawn(async move { waker.wake() }));
         resumed_by("a wake-up from a task", wake).await;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::verdict::{Event, Excerpt, What};
 use crate::wire::Patience;
@@ -180,6 +182,29 @@ impl Client {
         patience: Patience,
     ) -> io::Result<Client> {
         let stream = TcpStream::connect_timeout(&address, patience.signal)?;
+        Client::over(stream, number, trace, patience)
+    }
+
+    /// As [`Client::connect`], from this address of the machine.
+    pub(crate) fn connect_from(
+        source: Ipv4Addr,
+        address: SocketAddrV4,
+        number: usize,
+        trace: &Trace,
+        patience: Patience,
+    ) -> io::Result<Client> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
+        rustix::net::connect(&socket, &address)?;
+        Client::over(TcpStream::from(socket), number, trace, patience)
+    }
+
+    fn over(
+        stream: TcpStream,
+        number: usize,
+        trace: &Trace,
+        patience: Patience,
+    ) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(patience.signal))?;
         trace.add(number, What::Note("connected".to_owned()));

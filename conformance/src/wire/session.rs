@@ -119,6 +119,13 @@ impl<'a> Session<'a> {
             .map_err(|error| Stop::Error(format!("cannot connect to {address}: {error}")))
     }
 
+    /// Connects from another address of this machine; none, where it has no such address.
+    pub(crate) fn connect_from(&mut self, source: std::net::Ipv4Addr) -> Option<Client> {
+        let std::net::SocketAddr::V4(address) = self.target.address else { return None };
+        self.connections += 1;
+        Client::connect_from(source, address, self.connections, &self.trace, self.patience()).ok()
+    }
+
     /// A plain request of HTTP/1.1 with a `Host`, and with these header lines (each ending with
     /// CRLF).
     #[must_use]

@@ -54,7 +54,8 @@ impl Patience {
             signal: Duration::from_secs(5).mul_f64(factor),
             silence: Duration::from_millis(200).mul_f64(factor),
             poll: Duration::from_millis(10),
-            deadline: Duration::from_secs(65).mul_f64(factor),
+            // Some look at their deadlines of a minute only twice a minute.
+            deadline: Duration::from_secs(95).mul_f64(factor),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use gateway_blocking::Blocking;
@@ -104,6 +104,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         rewoken("YLD-08", "it hangs", |_| thread::current().name().is_none()),
         rewoken("YLD-08", "it hangs", |odd| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", "it hangs", || OneThread::new(How::SleepsThroughIt)),
+        Twin::new("YLD-08", "it hangs", || TrustsUnparks(Blocking::new(1).unwrap())),
         rewoken("YLD-09", "woken, and there is nobody", |odd| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
@@ -630,6 +631,31 @@ impl Wake for Cell {
         }
         drop(state);
         self.queue.more.notify_one();
+    }
+}
+
+/// Takes `park`'s return for a wake-up, and for the only one.
+struct TrustsUnparks(Blocking);
+
+impl Host for TrustsUnparks {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        let trampoline = self.0.run(async { trampoline().unwrap() });
+        let mut future = pin!(Coroutine::new(trampoline, future));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return output;
+            }
+            thread::park();
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Unpark>) {
+        self.0.unpark();
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Twin {
     pub(crate) rule: &'static str,
     /// What a failed case has to say, in part: in its name, or in what came.
     says: &'static str,
+    /// How many connections it is said to take.
+    connections: Option<usize>,
     start: Start,
 }
 
@@ -45,7 +47,12 @@ impl Twin {
         says: &'static str,
         start: impl Fn() -> Box<dyn Instance> + Send + Sync + 'static,
     ) -> Twin {
-        Twin { rule, says, start: Arc::new(start) }
+        Twin { rule, says, connections: None, start: Arc::new(start) }
+    }
+
+    /// The same, said to take no more than so many connections.
+    pub(crate) fn limited_to(self, connections: usize) -> Twin {
+        Twin { connections: Some(connections), ..self }
     }
 
     /// A good server with a broken application in place of the probe.
@@ -88,14 +95,19 @@ impl Twin {
         Twin::new(rule, says, move || Box::new(Proxied::start(good(), serve)))
     }
 
-    /// Whether its rule's check fails on it, and says so.
-    pub(crate) fn is_caught(&self) -> Result<(), String> {
+    /// What comes of its rule's check on it.
+    pub(crate) fn outcome(&self) -> Result<gateway_conformance::Outcome, String> {
         let start = self.start.clone();
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
+        target.declared.connection_limit = self.connections;
         let options = Options { only: vec![self.rule.to_owned()], jobs: 1 };
-        let outcomes = run(&target, &options, &|_| {});
-        let outcome = outcomes.first().ok_or("no check")?;
+        run(&target, &options, &|_| {}).pop().ok_or_else(|| "no check".to_owned())
+    }
+
+    /// Whether its rule's check fails on it, and says so.
+    pub(crate) fn is_caught(&self) -> Result<(), String> {
+        let outcome = self.outcome()?;
         if !matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
             return Err(format!("does not notice {:?}: {outcome:#?}", self.says));
         }
@@ -136,7 +148,7 @@ pub(crate) fn good() -> Box<dyn Instance> {
 }
 
 /// A server of ours, in this process.
-pub(crate) struct Good(Serving);
+pub(crate) struct Good(pub(crate) Serving);
 
 impl Good {
     pub(crate) fn start(app: impl App) -> Good {

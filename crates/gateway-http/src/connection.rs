@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use crate::connections::{Connection, Phase, Slot};
 use crate::linger::Lingering;
 use crate::preface::{Protocol, Rewound};
-use crate::strict;
+use crate::strict::{self, Asked};
 
 /// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
 /// 431 and a close.
@@ -138,6 +138,9 @@ fn answer<A: App>(
             Ok(asked) => asked,
             Err(error) => return Ok(refused(&error)),
         };
+        if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
+            request = Box::pin(strict::read_body(request)).await?;
+        }
         let mut response = in_hand.0.app.call(request).await?;
         strict::release(asked, &mut response)?;
         Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))

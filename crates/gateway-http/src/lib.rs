@@ -47,4 +47,5 @@ pub use connections::{DEPARTURE_GRACE, IDLE_DEADLINE};
 pub use linger::LINGER;
 pub use listener::Listener;
 pub use server::{Bound, DRAIN_DEADLINE, Server};
+pub use strict::UPGRADE_BODY;
 pub use upgrade::{Upgraded, upgrade};

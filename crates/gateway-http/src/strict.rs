@@ -1,15 +1,19 @@
 //! What hyper lets through and the gateway does not: checked here, before the app sees a request,
 //! and before the client sees a response.
 
-use gateway_core::{Error, Fault};
+use gateway_core::{Body, Error, Fault, Request, Response};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, Request, StatusCode, Version};
+use http::uri::Authority;
+use http::{Method, StatusCode, Version};
 
 use crate::announced;
 use crate::upgrade::Claim;
+
+/// The largest body, in bytes, of a request that asks for an upgrade.
+pub const UPGRADE_BODY: usize = 1024 * 1024;
 
 /// What a request asks of its connection, beyond an answer, and whether the app has taken it.
 #[derive(Clone, Debug)]
@@ -28,7 +32,7 @@ pub(crate) enum Asked {
 /// # Errors
 ///
 /// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
-pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
+pub(crate) fn admit(request: &mut Request) -> Result<Asked, Error> {
     let mut upgrades = false;
     if request.version() <= Version::HTTP_11 {
         check_target(request)?;
@@ -49,7 +53,7 @@ pub(crate) fn admit<B>(request: &mut Request<B>) -> Result<Asked, Error> {
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
+fn check_fields(request: &mut Request) -> Result<bool, Error> {
     let (mut hosts, mut codings, mut upgrades) = (0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
@@ -79,6 +83,18 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
     Ok(upgrades)
 }
 
+/// Reads the body of a request for an upgrade: it comes before the new protocol, whether or not the
+/// app reads it. RFC 9110, section 7.8.
+///
+/// # Errors
+///
+/// The body's own; and 413, when it is larger than [`UPGRADE_BODY`].
+pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect(UPGRADE_BODY).await?;
+    Ok(Request::from_parts(head, body.into()))
+}
+
 /// Lets a response go, without the fields that are the connection's business, and with a body that
 /// keeps to the length that its head announces.
 ///
@@ -87,7 +103,7 @@ fn check_fields<B>(request: &mut Request<B>) -> Result<bool, Error> {
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
 /// client's, which has asked for a tunnel where there is none. And the application's fault, when the
 /// body is known to have another length.
-pub(crate) fn release(asked: Asked, response: &mut gateway_core::Response) -> Result<(), Error> {
+pub(crate) fn release(asked: Asked, response: &mut Response) -> Result<(), Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
@@ -113,6 +129,11 @@ pub(crate) fn release(asked: Asked, response: &mut gateway_core::Response) -> Re
     if connections {
         strip(response.headers_mut());
     }
+    if status == StatusCode::RESET_CONTENT {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = Body::empty();
+        return Ok(());
+    }
     match announced {
         // What has no body may announce the length of another response's.
         Some(length) if !matches!(asked, Asked::Head) && status != StatusCode::NOT_MODIFIED => {
@@ -129,13 +150,19 @@ fn malformed(message: &'static str) -> Error {
 }
 
 /// RFC 9112, section 3.2: which form of the target goes with which method.
-fn check_target<B>(request: &Request<B>) -> Result<(), Error> {
+fn check_target(request: &Request) -> Result<(), Error> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("", |target| target.as_str());
     let fits = match *request.method() {
-        Method::CONNECT => uri.scheme().is_none() && uri.authority().is_some() && path.is_empty(),
+        Method::CONNECT => {
+            let whole = |authority: &Authority| {
+                !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0)
+            };
+            uri.scheme().is_none() && uri.authority().is_some_and(whole) && path.is_empty()
+        }
         Method::OPTIONS if path == "*" => true,
-        _ => path.starts_with('/') || (path.is_empty() && uri.scheme().is_some()),
+        _ if uri.authority().is_some() => uri.scheme_str().is_some_and(|name| !name.is_empty()),
+        _ => path.starts_with('/'),
     };
     if !fits || !path.is_ascii() {
         return Err(malformed("the request's target does not go with its method"));
@@ -168,7 +195,7 @@ const NAMED: [bool; 256] = {
     let mut byte = 0;
     while byte < 128 {
         named[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~')
             || matches!(byte as u8, b'!' | b'$' | b'&'..=b'+' | b';' | b'=');
         byte += 1;
     }
@@ -188,7 +215,7 @@ fn is_host(value: &[u8]) -> bool {
             }
             end + 1
         }
-        _ => value.iter().position(|byte| !NAMED[usize::from(*byte)]).unwrap_or(value.len()),
+        _ => name_end(value),
     };
     match &value[end..] {
         [] => true,
@@ -197,8 +224,20 @@ fn is_host(value: &[u8]) -> bool {
     }
 }
 
+/// Where the name ends that this begins with.
+fn name_end(value: &[u8]) -> usize {
+    let mut end = 0;
+    loop {
+        match &value[end..] {
+            [byte, ..] if NAMED[usize::from(*byte)] => end += 1,
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => end += 3,
+            _ => return end,
+        }
+    }
+}
+
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
-fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
+fn obey_authority(request: &mut Request) -> Result<(), Error> {
     let Some(authority) = request.uri().authority() else { return Ok(()) };
     let host = HeaderValue::from_str(authority.as_str())?;
     request.headers_mut().insert(HOST, host);
@@ -207,7 +246,7 @@ fn obey_authority<B>(request: &mut Request<B>) -> Result<(), Error> {
 
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
-fn asks_for_upgrade<B>(request: &mut Request<B>) -> bool {
+fn asks_for_upgrade(request: &mut Request) -> bool {
     let asks = request.version() == Version::HTTP_11
         && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {
@@ -250,14 +289,13 @@ fn strip(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gateway_core::Body;
 
-    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder().method(method).uri(target);
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
+        let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap()
+        request.body(Body::empty()).unwrap()
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
@@ -279,12 +317,15 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
-        for host in ["", "a", "a.b:80", "127.0.0.1:8000", "[::1]", "[::1]:80", "a:", "x_y-z~1"] {
+        for host in
+            ["", "a", "a.b:80", "127.0.0.1:8000", "[::1]", "[::1]:80", "a:", "a%20b:1", "x_y-z~1"]
+        {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in
-            ["a b", "a/b", "a@b", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a,b", "a#", "é"]
-        {
+        for host in [
+            "a b", "a%zz", "a%", "a/b", "a@b", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a,b",
+            "a#", "é",
+        ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }
@@ -301,9 +342,14 @@ mod tests {
         ] {
             assert_eq!(status(method, target, &host), 200, "{method} {target}");
         }
-        for (method, target) in
-            [("GET", "*"), ("GET", "a:80"), ("CONNECT", "/"), ("GET", "http://u@b/"), ("GET", "/é")]
-        {
+        for (method, target) in [
+            ("GET", "*"),
+            ("GET", "a:80"),
+            ("CONNECT", "/"),
+            ("CONNECT", "a"),
+            ("GET", "http://u@b/"),
+            ("GET", "/é"),
+        ] {
             assert_eq!(status(method, target, &host), 400, "{method} {target}");
         }
     }
@@ -348,7 +394,7 @@ mod tests {
             release(asked.clone(), &mut response).map_err(|error| error.status().as_u16())
         };
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
-        let mut upgrade = request("GET", "/", &upgrade).map(|()| Body::empty());
+        let mut upgrade = request("GET", "/", &upgrade);
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
         let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));

@@ -2,28 +2,30 @@
 //!
 //! The adapter comes first: what the guide is about. Below it stands the least runtime that an
 //! adapter can bind, which std lacks and yours has: threads, a clock, and sockets that are tried
-//! again and again. It shares two states, each under a lock of its own:
+//! again and again. It shares four states, each under a lock of its own:
 //!
 //! | state | what it holds | once it has stopped |
 //! |---|---|---|
-//! | `Threads` | who runs tasks and jobs | starts none; tasks are dropped by their own threads |
+//! | `Queue` of `workers` | tasks to poll, and who polls them | nobody polls; tasks are refused |
+//! | `Tasks` | all tasks that have not ended | they have been dropped |
+//! | `Queue` of `jobs` | jobs to run, and who runs them | what had not begun has been dropped |
 //! | `Alarms` | whom to wake when | all have been woken; every yield is answered with an error |
 //!
-//! The threads stop first and are waited for, so a task that is being dropped has its clock still.
-//! Wakers are woken, and tasks and wakers dropped, without any lock: each may run somebody's code.
+//! They stop in this order, so a task that is being dropped has its clock still. Wakers are woken,
+//! and tasks, jobs and wakers dropped, without any lock: each may run somebody's code.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
-use std::future::{self, Future};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::thread::{self, JoinHandle, Thread, ThreadId};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use gateway_core::{Coroutine, Direction, Host, Reactor, Task, Trampoline, Yield};
@@ -110,8 +112,11 @@ impl Wake for Parked {
     }
 }
 
-/// How many tasks and jobs there may be at once: each has a thread. More are refused.
-const THREADS: usize = 256;
+/// How many threads drive tasks.
+const WORKERS: usize = 4;
+
+/// How many jobs run at once. More of them wait their turn.
+const JOBS: usize = 64;
 
 /// How long a socket is left alone after an attempt that found it not ready.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -122,19 +127,19 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What all threads of a host share: see the table above.
 #[derive(Default)]
 struct Runtime {
-    threads: Mutex<Threads>,
+    workers: Arc<Pool>,
+    tasks: Mutex<Tasks>,
+    jobs: Arc<Pool>,
     alarms: Mutex<Alarms>,
     /// There is a new alarm, or the clock has to stop.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Threads {
-    /// At most [`THREADS`].
-    running: Vec<JoinHandle<()>>,
-    /// How to wake the threads that drive a task.
-    tasks: HashMap<ThreadId, Waker>,
-    stopped: bool,
+struct Tasks {
+    /// By number, but for those that are being polled.
+    left: HashMap<u64, Task>,
+    made: u64,
 }
 
 #[derive(Default)]
@@ -161,52 +166,26 @@ impl Runtime {
         Alarm { runtime: self.clone(), key: (at, alarms.made) }
     }
 
-    /// Starts `work` on a thread of its own.
-    fn start<W: FnOnce() + Send + 'static>(&self, work: W) -> io::Result<()> {
-        let (hand, handed) = mpsc::channel::<W>();
-        let mut threads = lock(&self.threads);
-        threads.running.retain(|thread| !thread.is_finished());
-        if threads.stopped {
-            return Err(io::Error::other("the std host is being dropped"));
-        }
-        if threads.running.len() == THREADS {
-            return Err(io::Error::other("the std host has all its threads in use"));
-        }
-        // The work follows when the lock is free again: work that gets no thread is dropped, and
-        // what it holds may start its clean-up then.
-        let begin = move || handed.recv().map_or((), |work| work());
-        threads.running.push(thread::Builder::new().name("std-host".into()).spawn(begin)?);
-        drop(threads);
-        let _ = hand.send(work);
+    /// Runs `job` on a thread that may block, in its turn.
+    fn start(&self, job: Work) -> io::Result<()> {
+        self.jobs.push(JOBS, job)
+    }
+
+    /// Drives `task` to its end, or until the host is dropped.
+    fn drive(self: &Arc<Runtime>, task: Task) -> io::Result<()> {
+        let mut tasks = lock(&self.tasks);
+        tasks.made += 1;
+        let number = tasks.made;
+        Arc::new(Driven { runtime: self.clone(), number, wakes: AtomicUsize::new(1) }).queue()?;
+        // Whoever polls it first waits for the lock.
+        tasks.left.insert(number, task);
         Ok(())
     }
 
-    /// Drives `task` on a thread of its own, to its end or until the threads have to stop.
-    fn drive(self: &Arc<Runtime>, mut task: Task) -> io::Result<()> {
-        let runtime = self.clone();
-        self.start(move || {
-            let this = thread::current().id();
-            block_on(future::poll_fn(|cx| {
-                let mut threads = lock(&runtime.threads);
-                if threads.stopped {
-                    return Poll::Ready(());
-                }
-                threads.tasks.insert(this, cx.waker().clone());
-                drop(threads);
-                Pin::new(&mut task).poll(cx)
-            }));
-            lock(&runtime.threads).tasks.remove(&this);
-        })
-    }
-
-    /// Stops the threads of tasks and jobs, and waits for them: tasks are dropped, jobs go on.
-    fn stop_threads(&self) {
-        let mut threads = lock(&self.threads);
-        threads.stopped = true;
-        let (running, tasks) = (mem::take(&mut threads.running), mem::take(&mut threads.tasks));
-        drop(threads);
-        tasks.into_values().for_each(Waker::wake);
-        running.into_iter().for_each(join);
+    /// Drops the tasks that are left. Nobody drives them any more.
+    fn drop_tasks(&self) {
+        let left = mem::take(&mut lock(&self.tasks).left);
+        drop(left);
     }
 
     fn stop_clock(&self) {
@@ -237,6 +216,120 @@ impl Runtime {
     }
 }
 
+/// What drives a task: its waker.
+struct Driven {
+    runtime: Arc<Runtime>,
+    number: u64,
+    /// How often it was woken that no poll has answered. Until that is none, it is in the queue or
+    /// with a worker, and so never twice.
+    wakes: AtomicUsize,
+}
+
+impl Wake for Driven {
+    fn wake(self: Arc<Driven>) {
+        if self.wakes.fetch_add(1, Ordering::AcqRel) == 0 {
+            // Refused only while the host is being dropped, and the task with it.
+            let _ = self.queue();
+        }
+    }
+}
+
+impl Driven {
+    fn queue(self: Arc<Driven>) -> io::Result<()> {
+        let workers = self.runtime.workers.clone();
+        workers.push(WORKERS, Box::new(move || self.poll()))
+    }
+
+    fn poll(self: Arc<Driven>) {
+        let answered = self.wakes.load(Ordering::Acquire);
+        let task = lock(&self.runtime.tasks).left.remove(&self.number);
+        let Some(mut task) = task else { return };
+        let waker = Waker::from(self.clone());
+        let polled = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+        // A task that has dropped its own host is dropped here: nobody else does.
+        if polled.is_ready() || self.runtime.workers.stopped() {
+            return;
+        }
+        lock(&self.runtime.tasks).left.insert(self.number, task);
+        if self.wakes.fetch_sub(answered, Ordering::AcqRel) > answered {
+            let _ = self.queue();
+        }
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that share a queue. Each is started when there is more work than threads at rest.
+#[derive(Default)]
+struct Pool {
+    queue: Mutex<Queue>,
+    /// There is work, or the threads have to stop.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    work: VecDeque<Work>,
+    threads: Vec<JoinHandle<()>>,
+    /// How many threads wait for work.
+    at_rest: usize,
+    stopped: bool,
+}
+
+impl Pool {
+    /// Has `work` done by one of `most` threads, in its turn. What is refused is dropped when the
+    /// lock is free again.
+    fn push(self: &Arc<Pool>, most: usize, work: Work) -> io::Result<()> {
+        let mut queue = lock(&self.queue);
+        if queue.stopped {
+            return Err(io::Error::other("the std host is being dropped"));
+        }
+        if queue.work.len() >= queue.at_rest && queue.threads.len() < most {
+            let pool = self.clone();
+            match thread::Builder::new().name("std-host".into()).spawn(move || pool.work()) {
+                Ok(thread) => queue.threads.push(thread),
+                Err(error) if queue.threads.is_empty() => return Err(error),
+                Err(_) => {} // The others will come to it.
+            }
+        }
+        queue.work.push_back(work);
+        drop(queue);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// What each thread does until it has to stop.
+    fn work(&self) {
+        let mut queue = lock(&self.queue);
+        while !queue.stopped {
+            if let Some(work) = queue.work.pop_front() {
+                drop(queue);
+                work();
+                queue = lock(&self.queue);
+            } else {
+                queue.at_rest += 1;
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.at_rest -= 1;
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        lock(&self.queue).stopped
+    }
+
+    /// Drops the work that has not begun, and waits for the rest.
+    fn stop(&self) {
+        let mut queue = lock(&self.queue);
+        queue.stopped = true;
+        let (work, threads) = (mem::take(&mut queue.work), mem::take(&mut queue.threads));
+        drop(queue);
+        self.changed.notify_all();
+        drop(work);
+        threads.into_iter().for_each(join);
+    }
+}
+
 /// The host's own hold on its runtime. Dropping it ends all threads.
 struct Owner {
     runtime: Arc<Runtime>,
@@ -254,7 +347,9 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.runtime.stop_threads();
+        self.runtime.workers.stop();
+        self.runtime.drop_tasks();
+        self.runtime.jobs.stop();
         self.runtime.stop_clock();
         self.clock.take().into_iter().for_each(join);
     }
@@ -332,12 +427,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// All rules for hosts, one test each.
+mod conformance {
+    gateway_conformance::host_tests!(super::StdHost::new().unwrap());
+}
+
 mod tests {
     use std::cell::Cell;
+    use std::future;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net;
-    use std::sync::Barrier;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Barrier, mpsc};
 
     use futures_util::future::{Either, join, select};
     use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
@@ -370,19 +470,21 @@ mod tests {
         }
     }
 
-    /// Spawns a clean-up where it is dropped, and says whether that was refused at once.
-    struct Spawns(mpsc::Sender<bool>);
+    /// Spawns a clean-up where it is dropped, and says whether that was refused at once. The clean-up
+    /// holds the next of its kind, so many times.
+    struct Spawns(mpsc::Sender<bool>, usize);
 
     impl Spawns {
-        fn new() -> (Spawns, mpsc::Receiver<bool>) {
+        fn new(next: usize) -> (Spawns, mpsc::Receiver<bool>) {
             let (done, told) = mpsc::channel();
-            (Spawns(done), told)
+            (Spawns(done, next), told)
         }
     }
 
     impl Drop for Spawns {
         fn drop(&mut self) {
-            let answer = spawn(async {}).now_or_never();
+            let next = self.1.checked_sub(1).map(|next| Spawns(self.0.clone(), next));
+            let answer = spawn(async move { drop(next) }).now_or_never();
             let _ = self.0.send(matches!(answer, Some(Err(JoinError::Refused(_)))));
         }
     }
@@ -441,8 +543,17 @@ mod tests {
     }
 
     fn adapter() -> &'static str {
-        let rest = SOURCE.split_once("// The adapter starts here.\n").expect("a start").1;
-        rest.split_once("// The adapter ends here.\n").expect("an end").0
+        between("// The adapter starts here.\n", "// The adapter ends here.\n")
+    }
+
+    fn between(start: &str, end: &str) -> &'static str {
+        let rest = SOURCE.split_once(start).expect("a start").1;
+        rest.split_once(end).expect("an end").0
+    }
+
+    fn lines_of_code(text: &str) -> usize {
+        let lines = text.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
     }
 
     #[test]
@@ -462,10 +573,12 @@ mod tests {
 
     #[test]
     fn the_adapter_keeps_to_its_budget_as_the_guide_says() {
-        let lines = adapter().lines().map(str::trim);
-        let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        let code = lines_of_code(adapter());
         assert!(code <= BUDGET, "{code} lines of code, {BUDGET} allowed");
         assert!(GUIDE.contains(&format!("It has {code} lines.")), "the guide: it has {code} lines");
+        let beneath = between("// The adapter ends here.\n", "/// All rules for hosts");
+        let code = lines_of_code(beneath);
+        assert!(GUIDE.contains(&format!("in {code} more")), "the guide: {code} lines beneath");
     }
 
     #[test]
@@ -561,21 +674,40 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_a_thread_is_refused_until_others_have_ended() {
-        run(async {
-            let tasks: Vec<_> = (0..THREADS).map(|_| spawn(future::pending::<()>())).collect();
-            let (guard, cleaned_up) = Spawns::new();
-            let refused = spawn(async move { drop(guard) });
-            assert!(matches!(refused.await, Err(JoinError::Refused(_))));
-            assert_eq!(cleaned_up.recv(), Ok(true));
-            for task in tasks {
-                task.cancel();
-                assert!(matches!(task.await, Err(JoinError::Cancelled)));
+    fn what_a_stopped_pool_refuses_may_push_in_turn() {
+        struct Pushes(Arc<Pool>, mpsc::Sender<bool>);
+        impl Drop for Pushes {
+            fn drop(&mut self) {
+                let refused = self.0.push(1, Box::new(|| ())).is_err();
+                self.1.send(refused).unwrap();
             }
-            // A task has ended a moment before its thread has.
-            while spawn(async {}).await.is_err() {
-                thread::yield_now();
-            }
+        }
+        in_time(|| {
+            let pool = Arc::new(Pool::default());
+            let push = |work: Work| pool.push(1, work);
+            let (tell, told) = mpsc::channel();
+            let (begin, begun) = mpsc::channel();
+            let (go, gate) = mpsc::channel();
+            let waits = move || {
+                begin.send(()).unwrap();
+                gate.recv().unwrap();
+            };
+            push(Box::new(waits)).unwrap();
+            begun.recv().unwrap();
+            let pushes = Pushes(pool.clone(), tell.clone());
+            push(Box::new(move || {
+                drop(pushes);
+                panic!("it was not its turn");
+            }))
+            .unwrap();
+            let stops = pool.clone();
+            let stopping = thread::spawn(move || stops.stop());
+            assert_eq!(told.recv(), Ok(true), "dropped in the queue");
+            let pushes = Pushes(pool.clone(), tell);
+            assert!(push(Box::new(move || drop(pushes))).is_err());
+            assert_eq!(told.recv(), Ok(true), "refused at once");
+            go.send(()).unwrap();
+            stopping.join().unwrap();
         });
     }
 
@@ -658,7 +790,7 @@ mod tests {
     fn a_task_dropped_with_its_host_may_spawn_its_clean_up() {
         in_time(|| {
             let host = host();
-            let (guard, cleaned_up) = Spawns::new();
+            let (guard, cleaned_up) = Spawns::new(1);
             host.run(async {
                 spawn(async move {
                     let _guard = guard;
@@ -666,27 +798,34 @@ mod tests {
                 });
             });
             drop(host);
-            assert_eq!(cleaned_up.recv(), Ok(true));
+            assert_eq!(cleaned_up.iter().collect::<Vec<_>>(), [true, true]);
         });
     }
 
     #[test]
     fn a_host_may_be_dropped_by_its_own_task() {
         in_time(|| {
-            let host = Arc::new(host());
-            let last = host.clone();
-            let (go, told) = mpsc::channel();
-            let (done, ended) = mpsc::channel();
-            host.run(async move {
-                spawn(async move {
-                    told.recv().unwrap();
-                    drop(last);
-                    done.send(()).unwrap();
+            for ends in [true, false] {
+                let host = Arc::new(host());
+                let last = host.clone();
+                let (go, told) = mpsc::channel();
+                let (done, ended) = mpsc::channel();
+                host.run(async move {
+                    spawn(async move {
+                        told.recv().unwrap();
+                        drop(last);
+                        done.send(()).unwrap();
+                        if !ends {
+                            future::pending::<()>().await;
+                        }
+                        drop(done);
+                    });
                 });
-            });
-            drop(host);
-            go.send(()).unwrap();
-            assert_eq!(ended.recv(), Ok(()));
+                drop(host);
+                go.send(()).unwrap();
+                assert_eq!(ended.recv(), Ok(()));
+                assert!(ended.recv().is_err(), "the task is still there");
+            }
         });
     }
 
