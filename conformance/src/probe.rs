@@ -98,7 +98,7 @@ pub fn app() -> impl App {
 /// Takes `/inner` off the target.
 fn strip(mut request: Request) -> Result<Request, Error> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    *request.uri_mut() = target.trim_start_matches("/inner").parse()?;
+    *request.uri_mut() = target.strip_prefix("/inner").unwrap_or(target).parse()?;
     Ok(request)
 }
 

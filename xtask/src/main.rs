@@ -1,4 +1,4 @@
-//! The project's own command line: `cargo xtask ci | demo | bench | spec`.
+//! The project's own command line: `cargo xtask ci | demo | bench | spec | scoreboard`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod lines;
+mod scoreboard;
 mod server;
 mod spec;
 mod tree;
@@ -36,6 +37,10 @@ The project's own command line.
 
   cargo xtask spec                writes docs/specification.md from the rules' data
   cargo xtask spec --check        fails when it is not what the rules say
+
+  cargo xtask scoreboard [--only NAME] [--list]
+                                  runs the conformance suite on well-known servers, and writes
+                                  docs/scoreboard.md
 
   cargo xtask --help              prints this
 ";
@@ -77,6 +82,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
         "spec" => spec::run(rest),
+        "scoreboard" => scoreboard::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

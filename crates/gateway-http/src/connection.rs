@@ -141,8 +141,14 @@ fn answer<A: App>(
         if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
             request = Box::pin(strict::read_body(request)).await?;
         }
-        let mut response = in_hand.0.app.call(request).await?;
-        strict::release(asked, &mut response)?;
+        let version = request.version();
+        let mut response = match in_hand.0.app.call(request).await {
+            Ok(response) => response,
+            // Its body may be what is malformed: nobody knows where the next request begins.
+            Err(error) if in_hand.0.slot.has_given_up_a_body() => return Ok(refused(&error)),
+            Err(error) => return Err(error),
+        };
+        strict::release(asked, version, &mut response)?;
         Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))
     })
 }

@@ -207,12 +207,17 @@ impl Slot {
         self.unread.store(true, Ordering::Release);
     }
 
+    /// Whether one has been.
+    pub(crate) fn has_given_up_a_body(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
+    }
+
     /// Whether its close has to wait for what the client still sends. A server that drains waits
     /// only where it knows that there is something.
     pub(crate) fn lingers(&self) -> bool {
         match Phase::of(self.phase.load(Ordering::Acquire)) {
             Phase::Serve => true,
-            Phase::Drain => self.unread.load(Ordering::Acquire),
+            Phase::Drain => self.has_given_up_a_body(),
             Phase::Close => false,
         }
     }

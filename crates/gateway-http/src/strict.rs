@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{Method, StatusCode, Version};
+use http_body::Body as _;
 
 use crate::announced;
 use crate::upgrade::Claim;
@@ -103,7 +104,11 @@ pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
 /// client's, which has asked for a tunnel where there is none. And the application's fault, when the
 /// body is known to have another length.
-pub(crate) fn release(asked: Asked, response: &mut Response) -> Result<(), Error> {
+pub(crate) fn release(
+    asked: Asked,
+    version: Version,
+    response: &mut Response,
+) -> Result<(), Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
@@ -128,6 +133,10 @@ pub(crate) fn release(asked: Asked, response: &mut Response) -> Result<(), Error
     }
     if connections {
         strip(response.headers_mut());
+    }
+    if version < Version::HTTP_11 && response.body().size_hint().exact().is_none() {
+        // It ends with its connection, which hyper would promise to keep, in a newer version.
+        *response.version_mut() = Version::HTTP_10;
     }
     if status == StatusCode::RESET_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -391,7 +400,8 @@ mod tests {
         let answer = |asked: &Asked, status: u16| {
             let head = http::Response::builder().status(status);
             let mut response = head.body(Body::empty()).unwrap();
-            release(asked.clone(), &mut response).map_err(|error| error.status().as_u16())
+            release(asked.clone(), Version::HTTP_11, &mut response)
+                .map_err(|error| error.status().as_u16())
         };
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
         let mut upgrade = request("GET", "/", &upgrade);
@@ -418,7 +428,7 @@ mod tests {
             response = response.header(name, value);
         }
         let mut response = response.body(Body::empty()).unwrap();
-        release(Asked::Nothing, &mut response).unwrap();
+        release(Asked::Nothing, Version::HTTP_11, &mut response).unwrap();
         let mut left: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["connection", "x-own"]);
