@@ -93,11 +93,9 @@ enum Command {
 #[derive(Args)]
 struct Wire {
     /// Where the server is: http://127.0.0.1:8000
-    #[arg(required_unless_present = "exec")]
     url: Option<String>,
-    /// Starts the server, and more of its kind for the rules that need that: a command with {port},
-    /// or {address}, where its port goes. With a URL, that server is checked, and the command
-    /// starts only the others
+    /// Starts the server, and more of its kind where a rule needs that: a command with {port} or
+    /// {address} in it. Beside a URL it starts only the others
     #[arg(long, value_name = "COMMAND")]
     exec: Option<String>,
     /// The server's name in reports

@@ -182,7 +182,7 @@ fn help_and_version() {
     tool(&["wire", "--help"]).is(0, &["--exec", "--baseline", "Exit status:"]);
     tool(&["--version"]).is(0, &[env!("CARGO_PKG_VERSION")]);
     tool(&[]).is(2, &["Usage"]);
-    tool(&["wire"]).is(2, &["<URL>"]);
+    tool(&["wire"]).is(2, &["name a URL, or give --exec"]);
     tool(&["wire", "http://127.0.0.1:1", "--patience", "0"]).is(2, &["a number from 0.1 to 100"]);
 }
 

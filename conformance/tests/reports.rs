@@ -122,11 +122,26 @@ fn text_is_as_long_as_it_was_asked_to_be() {
 }
 
 #[test]
+fn text_shows_the_bytes_of_a_few_cases_and_names_all() {
+    let mut report = report();
+    let mut one = judged("REQ-12", Verdict::Fail);
+    let case = one.outcome.cases[1].clone();
+    one.outcome.cases.extend((0..7).map(|at| Case { name: format!("no {at}"), ..case.clone() }));
+    report.outcomes = vec![one];
+    for (detail, shown) in [(Detail::Usual, 3), (Detail::Verbose, 8)] {
+        let text = report::text(&report, detail, Paint(false));
+        assert_eq!(text.matches("* connected").count(), shown, "{text}");
+        assert!((0..7).all(|at| text.contains(&format!("  case      no {at}"))), "{text}");
+        assert_eq!(text.contains("under --verbose"), detail == Detail::Usual, "{text}");
+    }
+}
+
+#[test]
 fn reasons_are_grouped() {
     let mut report = report();
     report.outcomes = (10..35).map(|at| judged(&format!("KA-{at}"), Verdict::Skip)).collect();
     let text = report::text(&report, Detail::Usual, Paint(false));
-    assert!(text.starts_with("SKIP 25 of them: because of <script>"), "{text}");
+    assert!(text.starts_with("SKIP 25 rules: because of <script>"), "{text}");
     assert_eq!(text.matches("because of").count(), 1, "{text}");
     assert!(text.contains("\n  KA-30 KA-31 KA-32 KA-33 KA-34\n"), "{text}");
 }

@@ -14,6 +14,10 @@ const LINES: usize = 12;
 /// How many columns of a line of bytes are shown.
 const COLUMNS: usize = 160;
 
+/// How many cases of a rule that did not pass are shown with their bytes, where not all are asked
+/// for. One or two say what is wrong; forty bury it.
+const CASES: usize = 3;
+
 /// How much a report for a terminal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -69,7 +73,7 @@ pub fn text(report: &Report, detail: Detail, paint: Paint) -> String {
             match verdict {
                 Verdict::Pass if detail == Detail::Usual => {}
                 Verdict::Blocked | Verdict::Skip => reasons(&mut text, &outcomes, verdict, paint),
-                _ => outcomes.iter().for_each(|one| outcome(&mut text, report, one, paint)),
+                _ => outcomes.iter().for_each(|one| outcome(&mut text, report, one, detail, paint)),
             }
         }
     }
@@ -97,7 +101,7 @@ pub fn summary(report: &Report, paint: Paint) -> String {
 }
 
 /// One outcome with its evidence.
-fn outcome(text: &mut String, report: &Report, judged: &Judged, paint: Paint) {
+fn outcome(text: &mut String, report: &Report, judged: &Judged, detail: Detail, paint: Paint) {
     let found = &judged.outcome;
     let word = paint.verdict(found.verdict, &found.verdict.word().to_uppercase());
     let id = paint.strong(&clean(&found.rule));
@@ -106,8 +110,12 @@ fn outcome(text: &mut String, report: &Report, judged: &Judged, paint: Paint) {
         item(text, "reason", &reason.text, paint);
     }
     let passed = found.verdict == Verdict::Pass;
-    for one in found.cases.iter().filter(|it| passed || it.result != CaseResult::Pass) {
-        case(text, one, paint);
+    let cases = found.cases.iter().filter(|it| passed || it.result != CaseResult::Pass);
+    for (at, one) in cases.enumerate() {
+        match one.result == CaseResult::Pass || detail == Detail::Verbose || at < CASES {
+            true => case(text, one, paint),
+            false => also(text, one, at == CASES, paint),
+        }
     }
     if !passed {
         text.push('\n');
@@ -134,6 +142,16 @@ fn case(text: &mut String, case: &Case, paint: Paint) {
     item(text, "expected", &case.expected, paint);
     item(text, "got", &case.got, paint);
     case.trace.iter().for_each(|one| event(text, one, paint));
+}
+
+/// A case whose bytes only `--verbose` shows.
+fn also(text: &mut String, case: &Case, first: bool, paint: Paint) {
+    if first {
+        text.push('\n');
+        line(text, &format!("  {}", paint.faint("and, with their bytes under --verbose:")));
+    }
+    let warning = if case.result == CaseResult::Warn { ", a warning" } else { "" };
+    item(text, "case", &format!("{}{warning}: {}", case.name, case.got), paint);
 }
 
 fn event(text: &mut String, event: &Event, paint: Paint) {
@@ -177,7 +195,8 @@ fn reasons(text: &mut String, outcomes: &[&Judged], verdict: Verdict, paint: Pai
     }
     for (reason, ids) in &groups {
         let word = paint.verdict(verdict, &verdict.word().to_uppercase());
-        line(text, &format!("{word} {} of them: {reason}", ids.len()));
+        let rules = if ids.len() == 1 { "rule" } else { "rules" };
+        line(text, &format!("{word} {} {rules}: {reason}", ids.len()));
         for some in ids.chunks(10) {
             line(text, &format!("  {}", some.join(" ")));
         }
