@@ -9,6 +9,8 @@ mod page;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
@@ -25,6 +27,9 @@ const PAGE: &str = "docs/scoreboard.md";
 /// The longest that one server may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// How many servers are tried beside each other: most of the time is spent waiting for deadlines.
+const BESIDE: usize = 3;
+
 const SUITE: &str = "target/release/gateway-conformance";
 
 /// Runs the suite on every server, or on those asked for, and writes the page.
@@ -37,17 +42,22 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     }
     let chosen = chosen(words).map_err(Failure::Usage)?;
     prepare().map_err(Failure::Failed)?;
-    let mut missing = Vec::new();
-    for (at, entrant) in ENTRANTS.iter().enumerate() {
-        if !chosen.is_empty() && !chosen.contains(&entrant.name) {
-            continue;
+    let wanted = |entrant: &&Entrant| chosen.is_empty() || chosen.contains(&entrant.name);
+    let (entrants, missing) = (Mutex::new(ENTRANTS.iter().filter(wanted)), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..BESIDE {
+            scope.spawn(|| {
+                loop {
+                    let Some(entrant) = locked(&entrants).next() else { break };
+                    if let Err(reason) = tried(entrant) {
+                        println!("{}: no report: {reason}", entrant.name);
+                        locked(&missing).push((entrant.name, reason));
+                    }
+                }
+            });
         }
-        println!("[{}/{}] {}: {}", at + 1, ENTRANTS.len(), entrant.name, entrant.about);
-        if let Err(reason) = tried(entrant) {
-            println!("    no report: {reason}");
-            missing.push((entrant.name, reason));
-        }
-    }
+    });
+    let missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
     write(&missing).map_err(Failure::Failed)
 }
 
@@ -108,6 +118,7 @@ fn tried(entrant: &Entrant) -> Result<(), String> {
     let _ = fs::remove_file(&file);
     let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let errors = output.try_clone().map_err(|error| error.to_string())?;
+    println!("{} {version}: {}", entrant.name, entrant.about);
     let begun = Instant::now();
     let mut child = Command::new(SUITE)
         .args(["wire", "--name", format!("{} {version}", entrant.name).trim()])
@@ -126,11 +137,15 @@ fn tried(entrant: &Entrant) -> Result<(), String> {
     }
     let said = fs::read_to_string(&log).unwrap_or_default();
     let summary = said.lines().rfind(|line| line.contains(" rules: ")).unwrap_or("nothing");
-    println!("    {:.0} s, {}: {summary}", begun.elapsed().as_secs_f64(), log.display());
+    println!("{:.0} s, {}: {summary}", begun.elapsed().as_secs_f64(), log.display());
     match file.exists() {
         true => Ok(()),
         false => Err(format!("the suite has written no report; see {}", log.display())),
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn file(name: &str, ending: &str) -> PathBuf {
