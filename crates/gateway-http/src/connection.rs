@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use crate::connections::{Connection, Phase, Slot};
 use crate::linger::Lingering;
 use crate::preface::{Protocol, Rewound};
-use crate::strict::{self, Asked};
+use crate::strict::{self, Asked, KnownHost};
 
 /// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
 /// 431 and a close.
@@ -37,7 +37,7 @@ where
         Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),
     });
     let protocol = protocol.await;
-    let requests = Arc::new(Requests { app, slot: connection.slot() });
+    let requests = Arc::new(Requests { app, slot: connection.slot(), host: KnownHost::default() });
     let service = service_fn(move |request| answer(requests.clone(), request));
     let ended = match protocol {
         Ok(Protocol::None) => Ok(()),
@@ -105,6 +105,7 @@ where
 struct Requests<A> {
     app: Arc<A>,
     slot: Arc<Slot>,
+    host: KnownHost,
 }
 
 /// A request in hand. Dropping it is its end.
@@ -134,7 +135,7 @@ fn answer<A: App>(
     });
     let in_hand = InHand::new(requests);
     respond(async move {
-        let asked = match strict::admit(&mut request) {
+        let asked = match strict::admit(&mut request, &in_hand.0.host) {
             Ok(asked) => asked,
             Err(error) => return Ok(refused(&error)),
         };

@@ -1,6 +1,8 @@
 //! What hyper lets through and the gateway does not: checked here, before the app sees a request,
 //! and before the client sees a response.
 
+use std::sync::OnceLock;
+
 use gateway_core::{Body, Error, Fault, Request, Response};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -33,11 +35,11 @@ pub(crate) enum Asked {
 /// # Errors
 ///
 /// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
-pub(crate) fn admit(request: &mut Request) -> Result<Asked, Error> {
+pub(crate) fn admit(request: &mut Request, hosts: &KnownHost) -> Result<Asked, Error> {
     let mut upgrades = false;
     if request.version() <= Version::HTTP_11 {
         check_target(request)?;
-        upgrades = check_fields(request)?;
+        upgrades = check_fields(request, hosts)?;
     }
     let asked: fn(Claim) -> Asked = if *request.method() == Method::CONNECT {
         Asked::Connect
@@ -54,12 +56,12 @@ pub(crate) fn admit(request: &mut Request) -> Result<Asked, Error> {
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields(request: &mut Request) -> Result<bool, Error> {
+fn check_fields(request: &mut Request, known: &KnownHost) -> Result<bool, Error> {
     let (mut hosts, mut codings, mut upgrades) = (0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
             hosts += 1;
-            if !is_host(value.as_bytes()) {
+            if !known.admits(value.as_bytes()) {
                 return Err(malformed("the Host field is not a host and a port"));
             }
         } else if name == TRANSFER_ENCODING {
@@ -211,6 +213,30 @@ const NAMED: [bool; 256] = {
     named
 };
 
+/// The first host that a connection has asked for: it mostly asks for the same again.
+#[derive(Default)]
+pub(crate) struct KnownHost(OnceLock<Box<[u8]>>);
+
+impl KnownHost {
+    #[inline]
+    fn admits(&self, value: &[u8]) -> bool {
+        match self.0.get() {
+            Some(known) if **known == *value => true,
+            _ => self.learn(value),
+        }
+    }
+
+    #[cold]
+    fn learn(&self, value: &[u8]) -> bool {
+        let valid = is_host(value);
+        if valid {
+            // A copy, which keeps no buffer alive.
+            self.0.get_or_init(|| value.into());
+        }
+        valid
+    }
+}
+
 /// Whether this is a host and perhaps a port; or nothing.
 fn is_host(value: &[u8]) -> bool {
     let end = match value {
@@ -235,13 +261,12 @@ fn is_host(value: &[u8]) -> bool {
 
 /// Where the name ends that this begins with.
 fn name_end(value: &[u8]) -> usize {
-    let mut end = 0;
-    loop {
-        match &value[end..] {
-            [byte, ..] if NAMED[usize::from(*byte)] => end += 1,
-            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => end += 3,
-            _ => return end,
+    let end = value.iter().position(|byte| !NAMED[usize::from(*byte)]).unwrap_or(value.len());
+    match &value[end..] {
+        [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+            end + 3 + name_end(rest)
         }
+        _ => end,
     }
 }
 
@@ -308,7 +333,7 @@ mod tests {
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
-        match admit(&mut request(method, target, fields)) {
+        match admit(&mut request(method, target, fields), &KnownHost::default()) {
             Ok(_) => 200,
             Err(error) => error.status().as_u16(),
         }
@@ -321,7 +346,7 @@ mod tests {
         assert_eq!(status("GET", "/", &[("host", "a"), ("host", "a")]), 400);
         let mut old = request("GET", "/", &[]);
         *old.version_mut() = Version::HTTP_10;
-        assert!(admit(&mut old).is_ok());
+        assert!(admit(&mut old, &KnownHost::default()).is_ok());
     }
 
     #[test]
@@ -366,7 +391,7 @@ mod tests {
     #[test]
     fn the_authority_in_the_target_is_the_host() {
         let mut request = request("GET", "http://b:1/c", &[("host", "a")]);
-        admit(&mut request).unwrap();
+        admit(&mut request, &KnownHost::default()).unwrap();
         assert_eq!(request.headers()[HOST], "b:1");
     }
 
@@ -389,9 +414,9 @@ mod tests {
     fn an_upgrade_is_asked_for_twice_or_not_at_all() {
         let upgrade = ("upgrade", "echo");
         let mut both = request("GET", "/", &[("host", "a"), upgrade, ("connection", "x, Upgrade")]);
-        assert!(matches!(admit(&mut both).unwrap(), Asked::Upgrade(_)));
+        assert!(matches!(admit(&mut both, &KnownHost::default()).unwrap(), Asked::Upgrade(_)));
         let mut one = request("GET", "/", &[("host", "a"), upgrade]);
-        assert!(matches!(admit(&mut one).unwrap(), Asked::Nothing));
+        assert!(matches!(admit(&mut one, &KnownHost::default()).unwrap(), Asked::Nothing));
         assert!(!one.headers().contains_key(UPGRADE));
     }
 
@@ -406,7 +431,10 @@ mod tests {
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
         let mut upgrade = request("GET", "/", &upgrade);
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
-        let (upgraded, connected) = (admit(&mut upgrade).unwrap(), admit(&mut connect).unwrap());
+        let (upgraded, connected) = (
+            admit(&mut upgrade, &KnownHost::default()).unwrap(),
+            admit(&mut connect, &KnownHost::default()).unwrap(),
+        );
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
         assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(())));
         drop(crate::upgrade(&mut upgrade));
