@@ -17,7 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
 use crate::connections::{Connection, Phase, Slot};
-use crate::linger::Lingering;
+use crate::linger::Linger;
 use crate::preface::{Protocol, Rewound};
 use crate::strict::{self, Asked, KnownHost};
 
@@ -31,7 +31,7 @@ where
     A: App,
     S: Read + Write + Unpin + Send + 'static,
 {
-    let mut stream = Rewound::new(Lingering::new(stream, Arc::downgrade(&connection.slot())));
+    let mut stream = Rewound::new(stream, Linger::new(Arc::downgrade(&connection.slot())));
     let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
         Phase::Serve => stream.poll_protocol(cx),
         Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),

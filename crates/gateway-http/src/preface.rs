@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::linger::Linger;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 /// What a client opens with when it speaks HTTP/2.
@@ -20,17 +21,18 @@ pub(crate) enum Protocol {
     None,
 }
 
-/// A stream whose first bytes have been looked at.
+/// A connection's stream, whose first bytes have been looked at, and which is closed with care.
 pub(crate) struct Rewound<S> {
     stream: S,
+    linger: Linger,
     first: [u8; PREFACE.len()],
     given: u8,
     read: u8,
 }
 
 impl<S: Read + Unpin> Rewound<S> {
-    pub(crate) fn new(stream: S) -> Rewound<S> {
-        Rewound { stream, first: [0; PREFACE.len()], given: 0, read: 0 }
+    pub(crate) fn new(stream: S, linger: Linger) -> Rewound<S> {
+        Rewound { stream, linger, first: [0; PREFACE.len()], given: 0, read: 0 }
     }
 
     /// Reads until the first bytes tell which protocol it is, and no further than the preface.
@@ -73,7 +75,7 @@ impl<S: Read + Unpin> Read for Rewound<S> {
     }
 }
 
-impl<S: Write + Unpin> Write for Rewound<S> {
+impl<S: Read + Write + Unpin> Write for Rewound<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -99,13 +101,16 @@ impl<S: Write + Unpin> Write for Rewound<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        this.linger.poll(&mut this.stream, cx).map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Weak;
     use std::task::Waker;
 
     /// Gives out its bytes in pieces of a given size, then the end.
@@ -127,7 +132,7 @@ mod tests {
     /// The protocol, and everything that can be read afterwards.
     fn detect(bytes: &'static [u8], piece: usize) -> (Protocol, Vec<u8>) {
         let cx = &mut Context::from_waker(Waker::noop());
-        let mut stream = Rewound::new(Pieces(bytes, piece));
+        let mut stream = Rewound::new(Pieces(bytes, piece), Linger::new(Weak::new()));
         let Poll::Ready(Ok(protocol)) = stream.poll_protocol(cx) else { panic!("{bytes:?}") };
         let mut all = Vec::new();
         loop {
