@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use gateway_core::{sleep, trampoline};
+use gateway_core::{sleep, timeout, trampoline};
 use gateway_net::TcpStream;
 
 /// After how long a look is given up, in milliseconds.
@@ -144,6 +144,12 @@ pub(super) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(started.elapsed() < give_up, "still not so after {give_up:?}: {what}");
         sleep(LOOK).await;
     }
+}
+
+/// What a future gives, which must not wait for ever.
+pub(super) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    let given = timeout(give_up(), future).await;
+    given.unwrap_or_else(|_| panic!("still waiting after {:?}: {what}", give_up()))
 }
 
 /// Looks until `true`, on a plain thread.
