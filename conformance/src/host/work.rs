@@ -474,8 +474,11 @@ pub(super) fn bounces(ran: &Arc<AtomicUsize>) -> impl Send + use<> {
     OnDrop(move || {
         let cx = &mut Context::from_waker(Waker::noop());
         let (task, job) = (ran.clone(), ran.clone());
-        let task = Task::new(async move { drop(task.fetch_add(1, Ordering::SeqCst)) });
-        let job = Job::new(move || drop(job.fetch_add(1, Ordering::SeqCst)));
+        let count = |ran: &AtomicUsize| {
+            ran.fetch_add(1, Ordering::SeqCst);
+        };
+        let task = Task::new(async move { count(&task) });
+        let job = Job::new(move || count(&job));
         let _ = here.bounce(Yield::Task(task), cx);
         let _ = here.bounce(Yield::Job(job), cx);
     })
