@@ -18,7 +18,7 @@ static GIVE_UP: AtomicU64 = AtomicU64::new(0);
 /// Looks are given up a while before the check itself is, so that they still can say why. The most
 /// patient check of this process decides: looks are made on threads of all kinds.
 pub(super) fn be_patient(patience: Duration) {
-    let millis = u64::try_from(patience.as_millis() * 3 / 5).unwrap_or(u64::MAX);
+    let millis = u64::try_from(patience.as_millis() / 2).unwrap_or(u64::MAX);
     GIVE_UP.fetch_max(millis, Ordering::SeqCst);
 }
 

@@ -336,6 +336,7 @@ pub(super) fn yld_08_no_wake_up_is_lost(subject: &Subject) {
 
 /// Every way in which a waker may be used.
 async fn wake_ups() {
+    suspending().await;
     for _ in 0..20 {
         resumed_by("`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
         resumed_by("`wake` in the same poll", Waker::wake).await;
@@ -381,7 +382,6 @@ async fn wake_ups() {
     }
     drop(ask);
     answering.join().expect("the thread ends");
-    suspending().await;
 }
 
 /// Is woken while it suspends, a bit later each time: there is a moment between the last look at
@@ -396,8 +396,11 @@ async fn suspending() {
             (0..spins).for_each(|_| std::hint::spin_loop());
             let asked = Instant::now();
             waker.wake_by_ref();
-            while !resumed.load(SeqCst) {
-                thread::yield_now();
+            for turns in 0.. {
+                if resumed.load(SeqCst) {
+                    break;
+                }
+                alert(turns);
                 if asked.elapsed() > give_up() / 2 {
                     // A second one shows whether the first was lost.
                     lost += 1;
@@ -428,12 +431,21 @@ async fn suspending() {
 
 /// What comes next, looked for without a rest: it is to be answered within the microsecond.
 fn soon<T>(from: &mpsc::Receiver<T>) -> Option<T> {
-    loop {
+    for turns in 0.. {
         match from.try_recv() {
             Ok(next) => return Some(next),
-            Err(mpsc::TryRecvError::Empty) => thread::yield_now(),
-            Err(mpsc::TryRecvError::Disconnected) => return None,
+            Err(mpsc::TryRecvError::Empty) => alert(turns),
+            Err(mpsc::TryRecvError::Disconnected) => break,
         }
+    }
+    None
+}
+
+/// Stays awake, and lets others have the processor now and then.
+fn alert(turns: usize) {
+    match turns % 1000 {
+        999 => thread::yield_now(),
+        _ => std::hint::spin_loop(),
     }
 }
 
@@ -819,7 +831,7 @@ pub(super) fn yld_21_what_waits_is_not_polled_again_and_again(subject: &Subject)
         let (timer, socket) = (timer.into_inner(), socket.into_inner());
         assert!(timer <= 50, "polled {timer} times while it waited for one timer");
         // Hosts without a view of sockets look now and then.
-        assert!(socket <= 500, "polled {socket} times while it waited for one socket");
+        assert!(socket <= 200, "polled {socket} times while it waited for one socket");
     };
     let host = subject.start();
     host.run(async {
@@ -856,6 +868,7 @@ pub(super) fn yld_27_a_host_at_rest_needs_no_processor(subject: &Subject) {
         unread.1.write_all(b"unread").await;
         left.1.write_all(b"not all is read").await;
         assert_eq!(left.0.read_exact::<1>().await, *b"n", "another byte");
+        let reads = spawn(async move { idle.0.read(&mut [0; 8]).await });
         drop(closed.1);
         assert_eq!(closed.0.read(&mut [0]).await.expect("the end"), 0, "bytes out of nowhere");
         let (task, mut timer) = (spawn(sleep(HOUR)), Box::pin(sleep(HOUR)));
@@ -873,6 +886,7 @@ pub(super) fn yld_27_a_host_at_rest_needs_no_processor(subject: &Subject) {
             });
             if now.is_empty() {
                 task.cancel();
+                reads.cancel();
                 return;
             }
             busy = Some(now);
@@ -970,35 +984,48 @@ pub(super) fn yld_26_wakers_may_take_other_waits_along(subject: &Subject) {
 
 /// Waits whose wakers let go of these very waits when they are woken.
 async fn own_waits() {
-    /// What is dropped by its own wake-up.
-    struct Own<T>(Mutex<Option<T>>);
-    impl<T: Send> Wake for Own<T> {
-        fn wake(self: Arc<Own<T>>) {
-            let wait = self.0.lock().expect("the wait").take();
-            drop(wait);
-        }
-    }
-    let own = Arc::new(Own(Mutex::new(None)));
     let (mut end, mut peer) = End::pair();
-    let read = end.poll_read(&mut Context::from_waker(&own.clone().into()), &mut [0; 8]);
+    let socket = Arc::new(Own::default());
+    let read = end.poll_read(&mut Context::from_waker(&socket.clone().into()), &mut [0; 8]);
     assert!(read.is_pending(), "bytes out of nowhere");
-    *own.0.lock().expect("the wait") = Some(end);
+    socket.hold(end);
     peer.write_now(b"x");
-    eventually("a socket wakes a waker that closes it", || {
-        own.0.lock().expect("the wait").is_none()
-    })
-    .await;
-    let own = Arc::new(Own(Mutex::new(None)));
-    let deadline = Instant::now() + LOOK * 5;
-    let mut timer = Box::pin(sleep_until(deadline));
-    let _ = timer.as_mut().poll(&mut Context::from_waker(&own.clone().into()));
-    *own.0.lock().expect("the wait") = Some(timer);
-    // Otherwise it may have fired before.
-    if Instant::now() < deadline {
-        eventually("a timer wakes a waker that drops it", || {
-            own.0.lock().expect("the wait").is_none()
-        })
-        .await;
+    eventually("a socket wakes a waker that closes it", || socket.is_woken()).await;
+    let (timer, mut wait) = (Arc::new(Own::default()), Box::pin(sleep(LOOK * 5)));
+    if wait.as_mut().poll(&mut Context::from_waker(&timer.clone().into())).is_pending() {
+        timer.hold(wait);
+        eventually("a timer wakes a waker that drops it", || timer.is_woken()).await;
+    }
+}
+
+/// A waker that drops the wait by which it is kept.
+struct Own<T> {
+    wait: Mutex<Option<T>>,
+    woken: AtomicBool,
+}
+
+impl<T> Default for Own<T> {
+    fn default() -> Own<T> {
+        Own { wait: Mutex::new(None), woken: AtomicBool::new(false) }
+    }
+}
+
+impl<T> Own<T> {
+    fn hold(&self, wait: T) {
+        *self.wait.lock().expect("the wait") = Some(wait);
+    }
+
+    /// It may have been woken before it held anything: nothing holds it up then.
+    fn is_woken(&self) -> bool {
+        self.woken.load(SeqCst)
+    }
+}
+
+impl<T: Send> Wake for Own<T> {
+    fn wake(self: Arc<Own<T>>) {
+        let wait = self.wait.lock().expect("the wait").take();
+        drop(wait);
+        self.woken.store(true, SeqCst);
     }
 }
 

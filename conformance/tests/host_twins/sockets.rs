@@ -30,7 +30,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             let _ = operation.attempt(socket);
             operation.attempt(socket)
         }),
-        waits("YLD-09", "it hangs", |socket, way, cx| {
+        waits("YLD-09", "wakers of waits that are no more", |socket, way, cx| {
             std::mem::forget(cx.waker().clone());
             socket.poll_ready(way, cx)
         }),

@@ -453,6 +453,7 @@ impl Host for Drowsy {
                 return output;
             }
             while !bell.0.swap(false, SeqCst) {
+                thread::yield_now();
                 let held = bell.1.lock().unwrap();
                 drop(bell.2.wait(held).unwrap());
             }
