@@ -426,7 +426,7 @@ async fn suspending() {
     }
     drop(arm);
     let lost = waking.join().expect("the thread ends");
-    assert_eq!(lost, 0, "wake-ups lost that came while the coroutine suspended");
+    assert!(lost == 0, "{lost} wake-ups lost that came while the coroutine suspended");
 }
 
 /// What comes next, looked for without a rest: it is to be answered within the microsecond.
