@@ -318,7 +318,10 @@ async fn far_deadlines() {
 
 pub(super) fn yld_08_no_wake_up_is_lost(subject: &Subject) {
     let host = subject.start();
-    host.run(wake_ups());
+    host.run(async {
+        subject.now("wake-ups came before, after and while the coroutine suspended");
+        wake_ups().await;
+    });
     host.run(async { spawn(wake_ups()).await.expect("wake-ups of a task") });
     // While others keep the host busy, and while it has nothing else to do.
     host.run(async {
@@ -489,6 +492,7 @@ pub(super) fn yld_09_a_late_wake_up_does_no_harm(subject: &Subject) {
     host.run(async {
         use_late(&late);
         join(all_kinds(1), spawn(all_kinds(2))).await.1.expect("the host goes on");
+        subject.now("the wakers of waits that are no more were counted");
         waits_are_forgotten().await;
         spawn(waits_are_forgotten()).await.unwrap_or_else(|error| panic!("{error}"));
     });

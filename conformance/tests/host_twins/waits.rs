@@ -109,9 +109,9 @@ pub(crate) fn twins() -> Vec<Twin> {
             })
         }),
         Twin::new("YLD-08", "while the coroutine suspended", || Drowsy(Blocking::new(2).unwrap())),
-        rewoken("YLD-08", "it hangs", |odd| odd.polling.load(SeqCst)),
-        rewoken("YLD-08", "it hangs", |_| thread::current().name().is_none()),
-        rewoken("YLD-08", "it hangs", |odd| odd.before.swap(true, SeqCst)),
+        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.polling.load(SeqCst)),
+        rewoken("YLD-08", "while the coroutine suspended", |_| thread::current().name().is_none()),
+        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", "while the coroutine suspended", || {
             OneThread::new(How::SleepsThroughIt)
         }),
