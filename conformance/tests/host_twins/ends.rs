@@ -86,7 +86,7 @@ fn dropping() -> Vec<Twin> {
 
 fn panicking() -> Vec<Twin> {
     vec![
-        Twin::new("ERR-04", "a task that awaits one that panics", || {
+        Twin::new("ERR-04", "Cancelled", || {
             Behind::new(|good| {
                 Bounce(good, |good, yielded, cx| match yielded {
                     // Polled once, and given up for finished.
