@@ -25,6 +25,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,26 +51,58 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The host under test: starts as many of it as a check asks for.
 pub struct Subject {
-    start: Box<dyn Fn() -> Started>,
+    start: Box<dyn Fn() -> Box<dyn ErasedHost>>,
+    doing: Doing,
 }
 
 impl Subject {
     /// Starts a host.
     #[must_use]
     pub fn start(&self) -> Started {
-        (self.start)()
+        self.now("a host was started");
+        Started { host: (self.start)(), doing: self.doing.clone() }
+    }
+
+    /// Notes what the check is about to do, to tell where it hangs, if it does.
+    fn now(&self, doing: &str) {
+        self.doing.set(doing);
     }
 }
 
 /// A host under test that has been started. Dropping it drops the host.
-pub struct Started(Box<dyn ErasedHost>);
+pub struct Started {
+    host: Box<dyn ErasedHost>,
+    doing: Doing,
+}
 
 impl Started {
     /// [`Host::run`].
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let mut output = None;
-        self.0.run_erased(Box::pin(async { output = Some(future.await) }));
+        self.doing.set("`run` was called");
+        self.host.run_erased(Box::pin(async { output = Some(future.await) }));
+        self.doing.set("`run` had returned");
         output.expect("`run` returns when the future has finished, and not before")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.doing.set("a host was dropped");
+    }
+}
+
+/// What a check has done last.
+#[derive(Clone, Default)]
+struct Doing(Arc<Mutex<String>>);
+
+impl Doing {
+    fn set(&self, doing: &str) {
+        doing.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -98,9 +131,10 @@ pub fn check<H: Host + 'static>(
 ) -> Result<(), String> {
     gauges::be_patient(patience);
     let (done, finished) = mpsc::channel();
-    let run = check.check;
+    let (run, doing) = (check.check, Doing::default());
+    let noted = doing.clone();
     let body = move || {
-        let subject = Subject { start: Box::new(move || Started(Box::new(start()))) };
+        let subject = Subject { start: Box::new(move || Box::new(start())), doing: noted };
         let result = catch_unwind(AssertUnwindSafe(|| run(&subject)));
         let _ = done.send(result.map_err(|payload| match JoinError::panicked(payload) {
             JoinError::Panicked(message) => message,
@@ -112,7 +146,10 @@ pub fn check<H: Host + 'static>(
     match finished.recv_timeout(patience) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => {
-            Err(format!("it hangs: the check has not finished within {patience:?}"))
+            let last = doing.get();
+            Err(format!(
+                "it hangs: not finished within {patience:?}; the last that happened: {last}"
+            ))
         }
         Err(RecvTimeoutError::Disconnected) => Err("the check's thread has died".to_owned()),
     }

@@ -54,6 +54,7 @@ catalogue! { $
     "YLD-21" waits::yld_21_what_waits_is_not_polled_again_and_again,
     "YLD-22" waits::yld_22_a_wake_up_never_polls,
     "YLD-26" waits::yld_26_wakers_may_take_other_waits_along,
+    "YLD-27" waits::yld_27_a_host_at_rest_needs_no_processor,
     // sockets.rs
     "YLD-10" sockets::yld_10_readiness_is_never_lost,
     "YLD-14" sockets::yld_14_the_end_stays_the_end,
@@ -77,12 +78,12 @@ catalogue! { $
     "SPN-06" work::spn_06_a_task_outlives_the_run_that_spawned_it,
     "SPN-07" work::spn_07_a_cancelled_task_is_dropped_where_it_waits,
     "SPN-08" work::spn_08_a_tasks_result_arrives_wherever_it_is_awaited,
+    "SPN-09" work::spn_09_a_task_that_has_ended_is_dropped,
     // ends.rs
     "RUN-01" ends::run_01_run_gives_what_the_future_gives,
     "RUN-02" ends::run_02_a_panic_reaches_the_caller_and_no_further,
     "RUN-03" ends::run_03_run_again_and_again,
     "RUN-04" ends::run_04_hosts_do_not_disturb_each_other,
-    "RUN-07" ends::run_07_any_thread_may_drive_a_coroutine,
     "DRP-03" ends::drp_03_dropped_at_any_yield_all_is_gone,
     "DRP-06" ends::drp_06_a_destructor_may_yield,
     "DRP-07" ends::drp_07_no_task_is_left_in_limbo_by_a_dropped_host,

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use gateway_core::{sleep, trampoline};
+use gateway_core::{sleep, timeout, trampoline};
 use gateway_net::TcpStream;
 
 /// After how long a look is given up, in milliseconds.
@@ -18,7 +18,7 @@ static GIVE_UP: AtomicU64 = AtomicU64::new(0);
 /// Looks are given up a while before the check itself is, so that they still can say why. The most
 /// patient check of this process decides: looks are made on threads of all kinds.
 pub(super) fn be_patient(patience: Duration) {
-    let millis = u64::try_from(patience.as_millis() * 3 / 5).unwrap_or(u64::MAX);
+    let millis = u64::try_from(patience.as_millis() / 2).unwrap_or(u64::MAX);
     GIVE_UP.fetch_max(millis, Ordering::SeqCst);
 }
 
@@ -144,6 +144,12 @@ pub(super) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(started.elapsed() < give_up, "still not so after {give_up:?}: {what}");
         sleep(LOOK).await;
     }
+}
+
+/// What a future gives, which must not wait for ever.
+pub(super) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    let given = timeout(give_up(), future).await;
+    given.unwrap_or_else(|_| panic!("still waiting after {:?}: {what}", give_up()))
 }
 
 /// Looks until `true`, on a plain thread.

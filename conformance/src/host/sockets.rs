@@ -1,10 +1,12 @@
 //! Checks of sockets: readiness, registration, hang-ups.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
@@ -17,7 +19,11 @@ use gateway_core::{Direction, Socket, poll_io, sleep, sleep_until, spawn};
 use rustix::process::{Resource, getrlimit};
 
 use super::Subject;
-use super::waits::{Counter, Waiter, pause, until, when_woken};
+use super::gauges::{eventually, in_time};
+use super::waits::{Counter, Waiter, pause, when_woken};
+
+/// After how long a check that tries many times has tried often enough.
+const SLOW: Duration = Duration::from_secs(2);
 
 pub(super) fn yld_10_readiness_is_never_lost(subject: &Subject) {
     let host = subject.start();
@@ -41,12 +47,15 @@ async fn ping_pong() {
             peer.write_all(&byte).expect("room for a byte");
         }
     });
-    for n in 0..1000_u32 {
+    let began = Instant::now();
+    // Fewer on a machine that has no time.
+    for n in (0..1000_u32).take_while(|_| began.elapsed() < SLOW) {
         end.write_all(&[n as u8]).await;
         // A large buffer is read short, which tells the host that the socket is drained.
         let mut came = [0; 64];
         let size = if n % 2 == 0 { 64 } else { 1 };
-        let read = end.read(&mut came[..size]).await.expect("an answer");
+        let read = in_time("an answer that came just now", end.read(&mut came[..size])).await;
+        let read = read.expect("an answer");
         assert_eq!((read, came[0]), (1, n as u8), "the answer of another round");
     }
     drop(end);
@@ -55,7 +64,13 @@ async fn ping_pong() {
 
 /// What arrives between an attempt and the registration that follows it counts.
 async fn arrives_while_attempted() {
-    for _ in 0..100 {
+    for round in 0..100 {
+        // Now and then the host has time to hear of it before the attempt is over.
+        let linger = || {
+            if round % 10 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
         let (mut end, mut peer) = End::pair();
         // A read that finds less than it needs, and more arrives before the host hears of that.
         peer.write_now(b"1");
@@ -65,12 +80,14 @@ async fn arrives_while_attempted() {
                 if let Some(byte) = late.take() {
                     while let Ok(1..) = rustix::io::read(fd, &mut [0; 8]) {}
                     peer.write_now(byte);
+                    linger();
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok((rustix::io::read(fd, &mut [0; 8])?, false))
             })
         });
-        read.await.expect("what arrived after a read, before the host was told that it blocks");
+        let what = "what arrived after a read, before the host was told that it blocks";
+        in_time(what, read).await.expect(what);
         // The same after a read that came short: the host is told that the socket is drained.
         peer.write_now(b"3");
         let mut late = Some(b"4");
@@ -79,12 +96,14 @@ async fn arrives_while_attempted() {
                 let read = rustix::io::read(fd, &mut [0; 8])?;
                 if let Some(byte) = late.take() {
                     peer.write_now(byte);
+                    linger();
                 }
                 Ok((read, true))
             })
         });
         assert_eq!(read.await.expect("a byte"), 1, "a short read");
-        assert_eq!(end.read_exact::<1>().await, *b"4", "what arrived during a short read");
+        let what = "what arrived during a short read";
+        assert_eq!(in_time(what, end.read_exact::<1>()).await, *b"4", "{what}");
         // And room that is made after a write has found none.
         let mut full = true;
         let written = poll_fn(|cx| {
@@ -92,12 +111,14 @@ async fn arrives_while_attempted() {
                 if std::mem::take(&mut full) {
                     fill(fd);
                     peer.drain();
+                    linger();
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok((rustix::io::write(fd, b"x")?, false))
             })
         });
-        assert_eq!(written.await.expect("room"), 1, "room that was made during the attempt");
+        let what = "room that was made during the attempt";
+        assert_eq!(in_time(what, written).await.expect(what), 1, "{what}");
     }
 }
 
@@ -164,7 +185,8 @@ pub(super) fn yld_14_the_end_stays_the_end(subject: &Subject) {
                 let mut ends = 0;
                 while ends < 5 {
                     let mut part = [0; 64];
-                    match end.read(&mut part).await {
+                    let what = format!("{kind}: the peer's last words, or its end");
+                    match in_time(&what, end.read(&mut part)).await {
                         Ok(0) => ends += 1,
                         Ok(read) if ends == 0 => came.extend_from_slice(&part[..read]),
                         other => panic!("{kind}: after the end a read gives {other:?}"),
@@ -288,7 +310,26 @@ pub(super) fn yld_18_every_kind_of_descriptor_is_waited_for(subject: &Subject) {
         let error = written.await.expect_err("nobody reads the pipe");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "a pipe without a reader");
         accepts().await;
+        cannot_be_waited_for().await;
     });
+}
+
+/// Neither a socket nor a pipe: an error, or ready at any time, and no wait without an end.
+async fn cannot_be_waited_for() {
+    let nonblocking = rustix::pipe::PipeFlags::NONBLOCK.bits();
+    let nonblocking = i32::try_from(nonblocking).expect("a flag");
+    let file = File::options().read(true).custom_flags(nonblocking).open("/dev/zero");
+    let file = file.expect("zeros");
+    let (mut file, mut blocks) = (End(Socket::new(file.into())), true);
+    let read = poll_fn(|cx| {
+        poll_io(&mut file.0, Direction::Read, cx, |fd| {
+            if std::mem::take(&mut blocks) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok((rustix::io::read(fd, &mut [0; 8])?, false))
+        })
+    });
+    let _ = in_time("what can't be waited for is an error, or ready", read).await;
 }
 
 /// Listeners: one connection and several at once, before and after somebody waits for them.
@@ -431,7 +472,8 @@ pub(super) fn yld_24_a_writer_waits_for_room(subject: &Subject) {
             let mut came = Vec::new();
             let mut part = vec![0; 50_000];
             loop {
-                match reader.read(&mut part).await.expect("bytes") {
+                let what = format!("{kind}: after {} bytes, more of them", came.len());
+                match in_time(&what, reader.read(&mut part)).await.expect("bytes") {
                     0 => break,
                     read => came.extend_from_slice(&part[..read]),
                 }
@@ -448,7 +490,7 @@ pub(super) fn yld_24_a_writer_waits_for_room(subject: &Subject) {
         let written = end.poll_write(&mut Context::from_waker(&waker), b"x");
         assert!(written.is_pending(), "a write without room gives {written:?}");
         peer.drain();
-        until("a writer is woken when there is room", || woken.count() > 0).await;
+        eventually("a writer is woken when there is room", || woken.count() > 0).await;
     });
 }
 

@@ -1,19 +1,23 @@
 //! Checks of tasks and jobs.
 
 use std::cell::Cell;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use futures_util::AsyncReadExt;
 use futures_util::future::join_all;
-use gateway_core::{Coroutine, JoinError, JoinHandle, sleep, spawn, timeout, trampoline, unblock};
+use gateway_core::{
+    Coroutine, Job, JoinError, JoinHandle, Task, Yield, sleep, spawn, timeout, trampoline, unblock,
+};
 
 use super::Subject;
-use super::gauges::{Alive, Gate, drive, eventually, give_up, pair, round_trip};
+use super::gauges::{Alive, Gate, OnDrop, drive, eventually, give_up, pair, round_trip};
+use super::waits::hand_over;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -120,26 +124,27 @@ pub(super) fn exe_06_a_blocked_job_delays_nothing(subject: &Subject) {
 
 pub(super) fn exe_07_jobs_that_wait_for_each_other_all_run(subject: &Subject) {
     subject.start().run(async {
-        for round in 1..=3 {
+        // One more each time, so that there are threads which have nothing to do, and too few.
+        for all in (1..=BESIDE).chain([BESIDE, BESIDE]) {
             let meeting = Arc::new((Mutex::new(0), Condvar::new()));
-            let jobs = (0..BESIDE).map(|_| {
+            let jobs = (0..all).map(|_| {
                 let meeting = meeting.clone();
-                unblock(move || meet(&meeting))
+                unblock(move || meet(&meeting, all))
             });
             for job in join_all(jobs).await {
                 let there = job.expect("a job");
-                assert_eq!(there, BESIDE, "round {round}: jobs at work beside each other");
+                assert_eq!(there, all, "jobs at work beside each other, of {all} started");
             }
         }
     });
 }
 
 /// Waits until everybody is there; tells how many came.
-fn meet((there, changed): &(Mutex<usize>, Condvar)) -> usize {
+fn meet((there, changed): &(Mutex<usize>, Condvar), all: usize) -> usize {
     let mut count = there.lock().expect("nobody panics here");
     *count += 1;
     changed.notify_all();
-    let waited = changed.wait_timeout_while(count, give_up(), |count| *count < BESIDE);
+    let waited = changed.wait_timeout_while(count, give_up(), |count| *count < all);
     *waited.expect("nobody panics here").0
 }
 
@@ -281,6 +286,25 @@ pub(super) fn spn_04_ten_thousand_tasks_all_run(subject: &Subject) {
         assert_eq!(counts, (TASKS, TASKS), "tasks that began, and that ended");
         assert_eq!(alive.now(), 0, "tasks that have ended and are not dropped");
     });
+    // Spawned by tasks, which keep all threads that poll from taking them.
+    subject.start().run(async {
+        subject.now("sixteen tasks spawned six hundred each");
+        let ended = Arc::new(AtomicUsize::new(0));
+        let spawners = (0..16).map(|_| {
+            let ended = ended.clone();
+            spawn(async move {
+                for _ in 0..TASKS / 16 {
+                    let ended = ended.clone();
+                    spawn(async move { ended.fetch_add(1, Ordering::SeqCst) });
+                }
+            })
+        });
+        join_all(spawners).await;
+        eventually("ten thousand tasks, spawned by sixteen, have ended", || {
+            ended.load(Ordering::SeqCst) == TASKS
+        })
+        .await;
+    });
 }
 
 pub(super) fn spn_05_a_task_outlives_the_task_that_spawned_it(subject: &Subject) {
@@ -339,6 +363,21 @@ pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) 
     });
     host.run(async {});
     gate.open();
+    // What comes due while nothing runs counts as well.
+    let (mut stream, mut peer) = pair();
+    let due = host.run(async {
+        let timer = spawn(sleep(Duration::from_millis(20)));
+        let socket = spawn(async move { stream.read(&mut [0]).await });
+        // Both have begun to wait.
+        sleep(Duration::from_millis(5)).await;
+        (timer, socket)
+    });
+    std::io::Write::write_all(&mut peer, b"!").expect("a byte for the task that reads");
+    thread::sleep(Duration::from_millis(30));
+    host.run(async {
+        eventually("a timer that was due between two runs has ended", || due.0.is_finished()).await;
+        eventually("bytes that came between two runs are read", || due.1.is_finished()).await;
+    });
     host.run(async {
         for (n, task) in tasks.into_iter().enumerate() {
             let result = task.await;
@@ -399,6 +438,50 @@ pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subjec
         assert_eq!(alive.now(), 0, "tasks cancelled at once and not dropped");
         assert_eq!(alive.outside(), 0, "cancelled tasks dropped outside their trampoline");
     });
+}
+
+pub(super) fn spn_09_a_task_that_has_ended_is_dropped(subject: &Subject) {
+    let host = subject.start();
+    let (keep, kept) = mpsc::channel();
+    host.run(async {
+        subject.now("tasks ended, whose destructors start tasks and jobs");
+        let (alive, ran) = (Alive::default(), Arc::new(AtomicUsize::new(0)));
+        for polls in [1, 2, 3] {
+            let (held, clean, keep) = (alive.guard(), bounces(&ran), keep.clone());
+            let mut left = polls;
+            hand_over(poll_fn(move |cx| {
+                let _held = (&held, &clean);
+                let _ = keep.send(cx.waker().clone());
+                cx.waker().wake_by_ref();
+                left -= 1;
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        }
+        eventually("tasks that have ended are dropped, though their wakers are kept", || {
+            alive.now() == 0
+        })
+        .await;
+        eventually("what their destructors started has run", || ran.load(Ordering::SeqCst) == 6)
+            .await;
+    });
+    assert_eq!(kept.try_iter().count(), 6, "polls of three tasks");
+}
+
+/// What starts a task and a job when it is dropped, each of which counts. It takes its trampoline
+/// along, and so does without a current one.
+pub(super) fn bounces(ran: &Arc<AtomicUsize>) -> impl Send + use<> {
+    let (ran, here) = (ran.clone(), trampoline().expect("a trampoline inside `run`"));
+    OnDrop(move || {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (task, job) = (ran.clone(), ran.clone());
+        let count = |ran: &AtomicUsize| {
+            ran.fetch_add(1, Ordering::SeqCst);
+        };
+        let task = Task::new(async move { count(&task) });
+        let job = Job::new(move || count(&job));
+        let _ = here.bounce(Yield::Task(task), cx);
+        let _ = here.bounce(Yield::Job(job), cx);
+    })
 }
 
 pub(super) fn spn_08_a_tasks_result_arrives_wherever_it_is_awaited(subject: &Subject) {

@@ -88,19 +88,4 @@ pub(crate) const RULES: &[Rule] = &[
         look_at: "wake-ups of tasks that are told to go, and timers that fire while nothing else \
             happens",
     },
-    Rule {
-        id: "RUN-07",
-        level: Must,
-        sentence: "While the host runs, a coroutine under its trampoline may be driven by any \
-            thread, and all kinds of yield work there.",
-        intent: "Coroutines are driven from other runtimes, from jobs and from plain threads; \
-            there nobody has entered the host's runtime.",
-        source: "this project",
-        tested: &[InProcess],
-        needs: &[],
-        status: Active,
-        since: "0.1",
-        look_at: "what the host finds through a thread-local of its own runtime: its clock, its \
-            reactor, its executor",
-    },
 ];

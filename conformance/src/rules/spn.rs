@@ -113,4 +113,18 @@ pub(crate) const RULES: &[Rule] = &[
         since: "0.1",
         look_at: "tasks that are dropped or forgotten before their end",
     },
+    Rule {
+        id: "SPN-09",
+        level: Must,
+        sentence: "A task that has ended is dropped at once, whoever keeps its wakers, and no lock \
+            of the host is held meanwhile.",
+        intent: "What a task holds is memory and sockets; and its destructors may start other work.",
+        source: "this project",
+        tested: &[InProcess],
+        needs: &[],
+        status: Active,
+        since: "0.1",
+        look_at: "what the host keeps of a task after its last poll, and what it has locked when \
+            it lets go of it",
+    },
 ];

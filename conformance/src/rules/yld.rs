@@ -179,11 +179,12 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "YLD-20",
-        "A coroutine of this host that is polled on any other thread has its yields answered all \
-         the same.",
-        "A trampoline may be taken along: into a runtime that is running already, or a plain \
-         thread that blocks.",
-        "thread-locals of the runtime: enter it where a timer, a socket or a task is made",
+        "While the host runs, a coroutine under its trampoline may be driven by any thread, and all \
+         kinds of yields are answered there.",
+        "Coroutines are driven from other runtimes, from jobs and from plain threads; there \
+         nobody has entered the host's runtime.",
+        "what the host finds through a thread-local of its runtime, its clock, its reactor, its \
+         executor: enter it where a timer, a socket or a task is made",
     ),
     rule(
         "YLD-21",
@@ -224,5 +225,14 @@ pub(crate) const RULES: &[Rule] = &[
         "A waker that is woken, replaced or dropped may let go of other waits of the same host.",
         "The last clone of a waker may own a whole request, with all its timers and sockets.",
         "locks of the reactor that are held while a waker is woken or dropped",
+    ),
+    rule(
+        "YLD-27",
+        "A host whose coroutines all wait needs no processor: none of its threads looks again and \
+         again.",
+        "An idle server shares its machine; one that spins looks busy to whoever scales it, and \
+         empties batteries.",
+        "readiness by level that nobody waits for any more; an event that is never taken; waits of \
+         zero length; hang-ups, which can't be masked",
     ),
 ];

@@ -33,24 +33,6 @@ fn running() -> Vec<Twin> {
         Twin::new("RUN-02", "payload", || Replaces(Blocking::new(2).unwrap())),
         Twin::new("RUN-03", "no more runs", || Hundred(Blocking::new(2).unwrap(), Cell::new(0))),
         Twin::new("RUN-04", "another host has stopped", || Shared(Blocking::new(2).unwrap())),
-        Twin::new("RUN-07", "there is no clock here", || {
-            Behind::new(|good| {
-                Bounce(good, |good, yielded, cx| match yielded {
-                    Yield::Timer(_) if foreign() => {
-                        Poll::Ready(Err(io::Error::other("there is no clock here")))
-                    }
-                    other => good.bounce(other, cx),
-                })
-            })
-        }),
-        Twin::new("RUN-07", "a timer, on a plain thread, gives Ok(None)", || {
-            Behind::new(|good| {
-                Bounce(good, |good, yielded, cx| match yielded {
-                    Yield::Timer(_) if foreign() => Poll::Pending,
-                    other => good.bounce(other, cx),
-                })
-            })
-        }),
     ]
 }
 
@@ -73,6 +55,15 @@ fn dropping() -> Vec<Twin> {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: true })
         }),
         Twin::new("DRP-07", "was dropped, or has ended", || Behind::new(|good| Forgets { good })),
+        Twin::new("DRP-07", "each job that a dropped host left", || {
+            Behind::new(|good| Numbered::new(good, |n, _, work| lost(n > 100, work)))
+        }),
+        Twin::new("SPN-09", "though their wakers are kept", || {
+            Behind::new(|good| Forgets { good })
+        }),
+        Twin::new("SPN-09", "hangs", || {
+            Behind::new(|good| Locks { good, lock: Arc::default(), polling: false })
+        }),
         Twin::new("DRP-08", "a job asked of it hangs", || Gone::new(true, Gone::forget)),
         Twin::new("DRP-08", "waited for a timer hangs", || Gone::new(false, Gone::refuse)),
         Twin::new("DRP-09", "hangs", || {
@@ -95,7 +86,7 @@ fn dropping() -> Vec<Twin> {
 
 fn panicking() -> Vec<Twin> {
     vec![
-        Twin::new("ERR-04", "a task that awaits one that panics", || {
+        Twin::new("ERR-04", "Cancelled", || {
             Behind::new(|good| {
                 Bounce(good, |good, yielded, cx| match yielded {
                     // Polled once, and given up for finished.
@@ -117,11 +108,6 @@ fn panicking() -> Vec<Twin> {
             Behind::new(|good| Numbered::new(good, |n, _, work| lost(n > 1500, work)))
         }),
     ]
-}
-
-/// Whether this thread is neither the check's nor the host's: those have names.
-fn foreign() -> bool {
-    thread::current().name().is_none()
 }
 
 /// A host that runs its future under no trampoline.

@@ -30,19 +30,19 @@ pub(crate) fn twins() -> Vec<Twin> {
             let _ = operation.attempt(socket);
             operation.attempt(socket)
         }),
-        waits("YLD-09", "it hangs", |socket, way, cx| {
+        waits("YLD-09", "wakers of waits that are no more", |socket, way, cx| {
             std::mem::forget(cx.waker().clone());
             socket.poll_ready(way, cx)
         }),
         // Clears readiness after the attempt, together with what has come since.
-        attempts("YLD-10", "it hangs", |socket, operation| {
+        attempts("YLD-10", "still waiting", |socket, operation| {
             let blocked = operation.attempt(socket);
             let left = socket.unread() > 0 && operation.direction() == Direction::Read;
             socket.memory.lock().unwrap().deaf = blocked.is_err() && left;
             blocked
         }),
         // Takes readiness for used up by the first read.
-        attempts("YLD-10", "it hangs", |socket, operation| {
+        attempts("YLD-10", "still waiting", |socket, operation| {
             if socket.memory.lock().unwrap().deaf {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -52,14 +52,14 @@ pub(crate) fn twins() -> Vec<Twin> {
             done
         }),
         // Does the same for room.
-        attempts("YLD-10", "it hangs", |socket, operation| {
+        attempts("YLD-10", "still waiting", |socket, operation| {
             let blocked = operation.attempt(socket);
             let writes = operation.direction() == Direction::Write;
             socket.memory.lock().unwrap().deaf = blocked.is_err() && writes;
             blocked
         }),
         // Forgets an event whose waker counts no more.
-        waits("YLD-10", "it hangs", |socket, way, cx| {
+        waits("YLD-10", "a reader who comes late", |socket, way, cx| {
             let (late, waker) = (socket.unread() > 0, cx.waker().clone());
             let mut memory = socket.memory.lock().unwrap();
             let other = memory.wakers[way as usize].replace(waker);
@@ -80,7 +80,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             })
         }),
         // Hears of the end once.
-        attempts("YLD-14", "it hangs", |socket, operation| {
+        attempts("YLD-14", "last words, or its end", |socket, operation| {
             if socket.memory.lock().unwrap().deaf {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -90,19 +90,19 @@ pub(crate) fn twins() -> Vec<Twin> {
             done
         }),
         // Remembers the waker of the first poll.
-        waits("YLD-16", "it hangs", |socket, way, cx| {
+        waits("YLD-16", "reader's latest waker is woken", |socket, way, cx| {
             let mut memory = socket.memory.lock().unwrap();
             let first = memory.wakers[way as usize].get_or_insert_with(|| cx.waker().clone());
             socket.poll_ready(way, &mut Context::from_waker(first))
         }),
         // Has one waker for both directions.
-        waits("YLD-17", "it hangs", |socket, way, cx| {
+        waits("YLD-17", "resume", |socket, way, cx| {
             *socket.relay.0.lock().unwrap() = cx.waker().clone();
             let relay = Waker::from(socket.relay.clone());
             socket.poll_ready(way, &mut Context::from_waker(&relay))
         }),
         // Waits in one direction at a time.
-        waits("YLD-17", "it hangs", |socket, way, cx| {
+        waits("YLD-17", "resume", |socket, way, cx| {
             let mut memory = socket.memory.lock().unwrap();
             if *memory.waits.get_or_insert(way) != way {
                 return Poll::Pending;
@@ -114,20 +114,22 @@ pub(crate) fn twins() -> Vec<Twin> {
             ready
         }),
         // Has no news for the writer when the peer is gone.
-        waits("YLD-17", "it hangs", |socket, way, cx| {
+        waits("YLD-17", "resume", |socket, way, cx| {
             let ready = socket.poll_ready(way, cx);
             let peeked = recv(socket, &mut [0; 1], RecvFlags::PEEK);
             let alive = matches!(peeked, Ok((1.., _)) | Err(rustix::io::Errno::AGAIN));
             if way == Direction::Write && !alive { Poll::Pending } else { ready }
         }),
         // Takes only bytes for readiness, and not the end.
-        waits("YLD-18", "it hangs", |socket, way, cx| match socket.poll_ready(way, cx) {
-            Poll::Ready(_)
-                if way == Direction::Read && socket.is_pipe() && socket.unread() == 0 =>
-            {
-                Poll::Pending
+        waits("YLD-18", "hears of its writer's end", |socket, way, cx| {
+            match socket.poll_ready(way, cx) {
+                Poll::Ready(_)
+                    if way == Direction::Read && socket.is_pipe() && socket.unread() == 0 =>
+                {
+                    Poll::Pending
+                }
+                ready => ready,
             }
-            ready => ready,
         }),
         registers("YLD-18", "only sockets here", |reactor, fd| {
             let file = File::from(fd.try_clone()?);
@@ -137,7 +139,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
         }),
         // Remembers by number what has been closed.
-        registers("YLD-19", "it hangs", |reactor, fd| {
+        registers("YLD-19", "another one had is ready", |reactor, fd| {
             let again = !reactor.seen.lock().unwrap().insert(fd.as_raw_fd());
             let socket = reactor.take(fd)?;
             socket.memory.lock().unwrap().deaf = again;
@@ -150,7 +152,7 @@ pub(crate) fn twins() -> Vec<Twin> {
                 _ => reactor.take(fd),
             }
         }),
-        waits("YLD-24", "it hangs", |socket, way, cx| match way {
+        waits("YLD-24", "more of them", |socket, way, cx| match way {
             Direction::Read => socket.poll_ready(way, cx),
             Direction::Write => Poll::Pending,
         }),

@@ -100,16 +100,29 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
             other => good.bounce(other, cx),
         }),
-        rewoken("YLD-08", "it hangs", |odd| odd.polling.load(SeqCst)),
-        rewoken("YLD-08", "it hangs", |_| thread::current().name().is_none()),
-        rewoken("YLD-08", "it hangs", |odd| odd.before.swap(true, SeqCst)),
-        Twin::new("YLD-08", "it hangs", || OneThread::new(How::SleepsThroughIt)),
-        Twin::new("YLD-08", "it hangs", || TrustsUnparks(Blocking::new(1).unwrap())),
+        timers("YLD-07", "ended", |good, timer, cx| {
+            // Milliseconds in sixteen bits.
+            timer.poll(cx, |at| {
+                let left = at.saturating_duration_since(Instant::now()).as_millis();
+                let left = Duration::from_millis(left as u64 % (1 << 16) + 1);
+                good_alarm(good, at.min(Instant::now() + left))
+            })
+        }),
+        Twin::new("YLD-08", "while the coroutine suspended", || Drowsy(Blocking::new(2).unwrap())),
+        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.polling.load(SeqCst)),
+        rewoken("YLD-08", "while the coroutine suspended", |_| thread::current().name().is_none()),
+        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.before.swap(true, SeqCst)),
+        Twin::new("YLD-08", "while the coroutine suspended", || {
+            OneThread::new(How::SleepsThroughIt)
+        }),
+        Twin::new("YLD-08", "while the coroutine suspended", || {
+            TrustsUnparks(Blocking::new(1).unwrap())
+        }),
         rewoken("YLD-09", "woken, and there is nobody", |odd| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
         }),
-        timers("YLD-09", "it hangs", |good, timer, cx| {
+        timers("YLD-09", "wakers of waits that are no more", |good, timer, cx| {
             timer.poll(cx, |at| {
                 let mut alarm = good_alarm(good, at);
                 poll_fn(move |cx| {
@@ -152,14 +165,18 @@ pub(crate) fn twins() -> Vec<Twin> {
                 })
             })
         }),
+        Twin::new("YLD-15", "with the same deadline is woken", || {
+            Behind::new(|good| CancelsAnother { good, armed: Arc::default() })
+        }),
+        Twin::new("YLD-27", "1 threads never do", Spins::new),
         Twin::new("YLD-13", "it hangs", || {
             Behind::new(|good| OneSlot(good, Arc::new(Mutex::new(Waker::noop().clone()))))
         }),
-        Twin::new("YLD-15", "it hangs", || {
+        Twin::new("YLD-15", "with the same deadline is woken", || {
             Behind::new(|good| ByDeadline { good, wakers: Arc::default() })
         }),
         // Forgets a timer that has fired for a waker that counts no more.
-        timers("YLD-15", "it hangs", |good, timer, cx| {
+        timers("YLD-15", "a timer's own waker", |good, timer, cx| {
             timer.poll(cx, |at| {
                 let (mut alarm, mut first) = (good_alarm(good, at), None::<Waker>);
                 poll_fn(move |cx| {
@@ -174,7 +191,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         timers("YLD-15", "ten sleeps of a millisecond", |good, timer, cx| {
             timer.poll(cx, |at| good_alarm(good, at + Duration::from_secs(1)))
         }),
-        timers("YLD-16", "it hangs", |good, timer, cx| {
+        timers("YLD-16", "timer's latest waker", |good, timer, cx| {
             timer.poll(cx, |at| {
                 let (mut alarm, mut first) = (good_alarm(good, at), None);
                 poll_fn(move |cx| {
@@ -342,6 +359,110 @@ impl Trampoline for ByDeadline {
             });
         }
         Poll::Pending
+    }
+}
+
+/// Takes out a timer by its deadline, which others may have as well.
+struct CancelsAnother {
+    good: Arc<dyn Trampoline>,
+    armed: Arc<Mutex<Vec<(Instant, Waker)>>>,
+}
+
+impl Trampoline for CancelsAnother {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        struct Alarm(Instant, bool, Arc<Mutex<Vec<(Instant, Waker)>>>);
+        impl Future for Alarm {
+            type Output = ();
+            fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+                if Instant::now() >= self.0 {
+                    return Poll::Ready(());
+                }
+                self.2.lock().unwrap().push((self.0, cx.waker().clone()));
+                if !std::mem::replace(&mut self.1, true) {
+                    let (at, armed) = (self.0, self.2.clone());
+                    thread::spawn(move || {
+                        thread::sleep(at.saturating_duration_since(Instant::now()).min(YEAR));
+                        let mut armed = armed.lock().unwrap();
+                        let due = |(deadline, _): &(Instant, Waker)| *deadline == at;
+                        let (due, left): (Vec<_>, _) =
+                            std::mem::take(&mut *armed).into_iter().partition(due);
+                        *armed = left;
+                        drop(armed);
+                        due.into_iter().for_each(|(_, waker)| waker.wake());
+                    });
+                }
+                Poll::Pending
+            }
+        }
+        impl Drop for Alarm {
+            fn drop(&mut self) {
+                let mut armed = self.2.lock().unwrap();
+                let found = armed.iter().position(|(deadline, _)| *deadline == self.0);
+                let taken = found.map(|found| armed.remove(found));
+                drop(armed);
+                drop(taken);
+            }
+        }
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        timer.poll(cx, |at| Alarm(at, false, self.armed.clone()))
+    }
+}
+
+/// A host with a thread that never rests.
+struct Spins(Blocking, Arc<AtomicBool>);
+
+impl Spins {
+    fn new() -> Spins {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        thread::spawn(move || {
+            while !stopped.load(SeqCst) {
+                thread::yield_now();
+            }
+        });
+        Spins(Blocking::new(2).unwrap(), stop)
+    }
+}
+
+impl Host for Spins {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(future)
+    }
+}
+
+impl Drop for Spins {
+    fn drop(&mut self) {
+        self.1.store(true, SeqCst);
+    }
+}
+
+/// A host that looks whether it was woken, and then goes to sleep, with a moment in between.
+struct Drowsy(Blocking);
+
+impl Host for Drowsy {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        #[derive(Default)]
+        struct Bell(AtomicBool, Mutex<()>, Condvar);
+        impl Wake for Bell {
+            fn wake(self: Arc<Bell>) {
+                self.0.store(true, SeqCst);
+                self.2.notify_all();
+            }
+        }
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let trampoline = self.0.run(async { trampoline().unwrap() });
+        let mut future = pin!(Coroutine::new(trampoline, future));
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return output;
+            }
+            while !bell.0.swap(false, SeqCst) {
+                thread::yield_now();
+                let held = bell.1.lock().unwrap();
+                drop(bell.2.wait(held).unwrap());
+            }
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Hosts that break the rules of `host/work.rs`.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -38,6 +39,7 @@ fn jobs() -> Vec<Twin> {
         Twin::new("EXE-06", "stood still", || Behind::new(inline)),
         Twin::new("EXE-06", "stood still", || Behind::new(|good| Few::new(good, 7))),
         Twin::new("EXE-07", "beside each other", || Behind::new(|good| Few::new(good, 4))),
+        Twin::new("EXE-07", "beside each other", || Behind::new(Thrifty::new)),
         // A thread for each job, and a queue that is soon full.
         Twin::new("EXE-08", "no bound in sight", || {
             Behind::new(|good| {
@@ -85,8 +87,14 @@ fn tasks() -> Vec<Twin> {
         Twin::new("SPN-04", "ten thousand tasks have begun", || {
             Behind::new(|good| Numbered::new(good, |n, _, task| lost(n == 9999, task)))
         }),
+        Twin::new("SPN-04", "spawned six hundred each", || {
+            Behind::new(|good| Narrow(good, Arc::default()))
+        }),
         Twin::new("SPN-05", "whose parents ended before", || Behind::new(Flat)),
         Twin::new("SPN-06", "from a run that is over", || PerRun),
+        Twin::new("SPN-06", "due between two runs", || {
+            Pausing(Blocking::new(2).unwrap(), Arc::default())
+        }),
         Twin::new("SPN-07", "for a job, a task ends", || {
             Behind::new(|good| Numbered::new(good, |n, good, task| deaf(n == 3, good, task)))
         }),
@@ -227,6 +235,100 @@ impl Trampoline for Few {
             Yield::Job(job) => job.start(|job| self.queue.lock().unwrap().send(job).ok()),
             other => self.good.bounce(other, cx),
         }
+    }
+}
+
+/// A host that starts a thread for a job when it knows of none without work. That one may be on its
+/// way to another job.
+struct Thrifty {
+    good: Arc<dyn Trampoline>,
+    pool: Arc<(Mutex<Queue>, Condvar)>,
+}
+
+/// Jobs, and how many threads have nothing to do.
+type Queue = (VecDeque<Job>, usize);
+
+impl Thrifty {
+    fn new(good: Arc<dyn Trampoline>) -> Thrifty {
+        Thrifty { good, pool: Arc::default() }
+    }
+}
+
+impl Trampoline for Thrifty {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+        let Yield::Job(job) = yielded else { return self.good.bounce(yielded, cx) };
+        let mut state = self.pool.0.lock().unwrap();
+        state.0.push_back(job);
+        if state.1 == 0 {
+            let pool = self.pool.clone();
+            thread::spawn(move || {
+                let mut state = pool.0.lock().unwrap();
+                loop {
+                    while let Some(job) = state.0.pop_front() {
+                        drop(state);
+                        job.run();
+                        state = pool.0.lock().unwrap();
+                    }
+                    state.1 += 1;
+                    state = pool.1.wait(state).unwrap();
+                    state.1 -= 1;
+                }
+            });
+        }
+        self.pool.1.notify_one();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A host whose queue has room for five hundred tasks; whoever spawns one more has to wait.
+struct Narrow(Arc<dyn Trampoline>, Arc<AtomicUsize>);
+
+impl Trampoline for Narrow {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+        let Yield::Task(mut task) = yielded else { return self.0.bounce(yielded, cx) };
+        while self.1.load(Ordering::SeqCst) >= 500 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let queued = self.1.clone();
+        queued.fetch_add(1, Ordering::SeqCst);
+        let mut begun = false;
+        let counted = poll_fn(move |cx| {
+            if !mem::replace(&mut begun, true) {
+                queued.fetch_sub(1, Ordering::SeqCst);
+            }
+            Pin::new(&mut task).poll(cx)
+        });
+        self.0.bounce(Yield::Task(Task::new(counted)), cx)
+    }
+}
+
+/// A host whose timers and sockets wake nobody while nothing runs.
+struct Pausing(Blocking, Arc<AtomicBool>);
+
+impl Host for Pausing {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        struct WhileRunning(Arc<dyn Trampoline>, Arc<AtomicBool>);
+        impl Trampoline for WhileRunning {
+            fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
+                struct Woken(Waker, Arc<AtomicBool>);
+                impl Wake for Woken {
+                    fn wake(self: Arc<Woken>) {
+                        if self.1.load(Ordering::SeqCst) {
+                            self.0.wake_by_ref();
+                        }
+                    }
+                }
+                let waker = Arc::new(Woken(cx.waker().clone(), self.1.clone())).into();
+                self.0.bounce(yielded, &mut Context::from_waker(&waker))
+            }
+        }
+        self.1.store(true, Ordering::SeqCst);
+        let output = self.0.run(async {
+            let pausing = WhileRunning(trampoline().unwrap(), self.1.clone());
+            Coroutine::new(Arc::new(pausing), future).await
+        });
+        self.1.store(false, Ordering::SeqCst);
+        output
     }
 }
 
