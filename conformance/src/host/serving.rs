@@ -421,11 +421,10 @@ pub(super) fn err_06_no_second_head_follows_the_first(subject: &Subject) {
         }
     };
     serve(subject, Excuses(app), |clients| {
-        for (path, status) in [("/early", "503"), ("/late", "200")] {
+        for (path, status, first) in [("/late", "200", "first"), ("/early", "503", "")] {
             let mut client = clients.connect();
             client.send(get(path).replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n"));
-            let (seen, ended) =
-                around(&mut client, if path == "/late" { "first" } else { "" }, &gate);
+            let (seen, ended) = around(&mut client, first, &gate);
             assert!(seen.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {seen:?}");
             assert_eq!(seen.matches("HTTP/1.").count(), 1, "heads in {seen:?}");
             let betrays = seen.contains("418") || seen.contains("late");

@@ -59,7 +59,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             blocked
         }),
         // Forgets an event whose waker counts no more.
-        waits("YLD-10", "a reader who comes late", |socket, way, cx| {
+        waits("YLD-10", "a reader who comes late|it hangs", |socket, way, cx| {
             let (late, waker) = (socket.unread() > 0, cx.waker().clone());
             let mut memory = socket.memory.lock().unwrap();
             let other = memory.wakers[way as usize].replace(waker);
