@@ -22,7 +22,7 @@ pub(crate) const CHECKS: &[WireCheck] = &[
     check("BODY-07", body_07_chunk_data),
     check("BODY-08", body_08_extensions),
     check("BODY-09", body_09_trailers),
-    check("BODY-10", body_10_many_trailers),
+    check("BODY-10", body_10_trailer_section),
     check("BODY-11", body_11_cut_off),
     check("BODY-12", body_12_unknown_coding),
     check("BODY-13", body_13_chunked_not_last),
@@ -328,7 +328,7 @@ fn body_09_trailers(session: &mut Session<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn body_10_many_trailers(session: &mut Session<'_>) -> Result<(), Stop> {
+fn body_10_trailer_section(session: &mut Session<'_>) -> Result<(), Stop> {
     let target = reading(session);
     let small = b"5\r\nhello\r\n0\r\nX-Trailer: yes\r\n\r\n";
     session.accept("a small trailer", chunked(session, &target, small))?;
@@ -340,6 +340,11 @@ fn body_10_many_trailers(session: &mut Session<'_>) -> Result<(), Stop> {
         let coded = format!("5\r\nhello\r\n0\r\n{trailers}\r\n");
         let request = chunked(session, &target, coded.as_bytes());
         spoiled(session, name, &request, CaseResult::Warn)?;
+    }
+    for trailer in ["X-Trailer", ": yes", "X Trailer: yes", "X-Trailer : yes", "X-Trailer: \0"] {
+        let coded = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
+        let request = chunked(session, &target, coded.as_bytes());
+        spoiled(session, &trailer.escape_debug().to_string(), &request, CaseResult::Warn)?;
     }
     Ok(())
 }

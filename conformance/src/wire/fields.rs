@@ -189,6 +189,18 @@ fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
         })
         .collect();
     Refusal::SHOULD.closes(session, &requests)?;
+    // What some languages take for whitespace is no whitespace of HTTP.
+    let ends = gets(
+        session,
+        &[
+            ("VT at the start", b"X-A: \x0bb\r\n"),
+            ("FF at the start", b"X-A: \x0cb\r\n"),
+            ("VT at the end", b"X-A: b\x0b\r\n"),
+            ("FF at the end", b"X-A: b\x0c\r\n"),
+            ("0x1f at the end", b"X-A: b\x1f\r\n"),
+        ],
+    );
+    Refusal::SHOULD.closes(session, &ends)?;
     let worst = gets(session, worst);
     // Where a repaired value is served, so is what stands behind it.
     if accepted { Ok(()) } else { Refusal::MUST.in_pipelines(session, &worst) }
@@ -252,6 +264,7 @@ fn fld_06_whitespace_around_values(session: &mut Session<'_>) -> Result<(), Stop
         ("", ""),
         (" \t ", ""),
         (" : ", ":"),
+        (" b: c:d", "b: c:d"),
         (" , b ,", ", b ,"),
     ] {
         let seen = Seen::ask(session, get(session, "/reflect", format!("X-A:{sent}\r\n")))?;
@@ -341,6 +354,9 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     let lines = |count: usize| -> String { (0..count).map(|n| format!("X-{n}: b\r\n")).collect() };
     session.accept("a field of 4 KB", get(session, "/", field(FIELD_BYTES[0])))?;
     session.must_accept("50 fields", get(session, "/", lines(50)))?;
+    if session.has("reflect") {
+        whole(session, &field(FIELD_BYTES[0]), &lines(50))?;
+    }
     let refusal = Refusal { statuses: &[431], ..Refusal::MUST };
     let many = get(session, "/", lines(10_000));
     Refusal { miss: CaseResult::Warn, ..refusal }
@@ -376,6 +392,18 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     }
     session.must_accept("a small head after them", good)?;
     memory_stays(session)
+}
+
+/// What is accepted reaches the application: nothing is cut off in silence.
+fn whole(session: &mut Session<'_>, field: &str, lines: &str) -> Result<(), Stop> {
+    let seen = Seen::ask(session, get(session, "/reflect", field))?;
+    let bytes: usize = seen.values("x-a").iter().map(|value| value.len()).sum();
+    let held = bytes == FIELD_BYTES[0];
+    session.check("a field of 4 KB, as the application sees it", "all of it", bytes, held);
+    let seen = Seen::ask(session, get(session, "/reflect", lines))?;
+    let count = (0..50).filter(|n| seen.values(&format!("x-{n}")) == ["b"]).count();
+    session.check("50 fields, as the application sees them", "50", count, count == 50);
+    Ok(())
 }
 
 /// Many heads without an end, all at once: the server must not hold all of that.
