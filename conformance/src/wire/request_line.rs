@@ -524,7 +524,9 @@ fn req_09_raw_target(session: &mut Session<'_>) -> Result<(), Stop> {
     for query in queries {
         let target = format!("/reflect?{query}");
         let seen = Seen::ask(session, session.request("GET", &target, ""))?;
-        let held = seen.text("query") == Some(query) && seen.text("path") == Some("/reflect");
+        let raw = !session.has("raw-target") || seen.text("target") == Some(&target);
+        let split = seen.text("query") == Some(query) && seen.text("path") == Some("/reflect");
+        let held = raw && split;
         session.check(&target, &format!("the path /reflect, the query {query}"), &seen, held);
     }
     let seen = Seen::ask(session, session.request("GET", "/reflect?", ""))?;

@@ -20,11 +20,13 @@ pub struct Options {
     pub only: Vec<String>,
     /// How many checks run beside each other.
     pub jobs: usize,
+    /// Whether what did not pass runs once more.
+    pub confirm: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { only: Vec::new(), jobs: 4 }
+        Options { only: Vec::new(), jobs: 4, confirm: true }
     }
 }
 
@@ -94,7 +96,7 @@ pub fn run(
         }
     });
     let mut done = done.into_inner().expect("no check panics here");
-    for check in chosen.iter().filter(|check| check.when != When::Background) {
+    for check in chosen.iter().filter(|check| options.confirm && check.when != When::Background) {
         if let Some(first) = done.remove(check.rule) {
             done.insert(check.rule, confirmed(target, check, first, &vain));
         }
@@ -154,18 +156,15 @@ fn blocked(check: &WireCheck, by: &str) -> Outcome {
 }
 
 /// Runs a check once more, where it did not pass.
-fn confirmed(
-    target: &Target,
-    check: &WireCheck,
-    first: Outcome,
-    vain: &Arc<AtomicU32>,
-) -> Outcome {
+fn confirmed(target: &Target, check: &WireCheck, first: Outcome, vain: &Arc<AtomicU32>) -> Outcome {
     let hangs = first.reason.as_ref().is_some_and(|reason| reason.slug == HANGS);
     if hangs || !matches!(first.verdict, Verdict::Fail | Verdict::Warn | Verdict::Error) {
         return first;
     }
     let second = run_one(target, check, vain);
-    if second.verdict == first.verdict {
+    // A server that is gone by now has not changed its mind.
+    let gone = second.verdict == Verdict::Error && first.verdict != Verdict::Error;
+    if gone || second.verdict == first.verdict {
         return first;
     }
     let text = format!("{:?} at first, then {:?}", first.verdict, second.verdict);

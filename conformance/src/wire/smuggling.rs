@@ -97,6 +97,7 @@ fn closes_behind(
             (held, got) = (false, format!("{got}, and {problem}"));
         }
     }
+    drop(client);
     if canary.calls(session)? > 0 {
         (held, got) = (false, format!("{got}, and the request behind it served"));
     }
