@@ -226,7 +226,11 @@ fn check(wire: &Wire, colour: Colour) -> Result<u8, Failure> {
     if !wire.quiet {
         eprintln!("{}", introduction(&report));
     }
-    let report = report.with(run(&target, &Options { only, jobs: wire.jobs.into() }, wire.quiet));
+    let report = report.with(run(
+        &target,
+        &Options { only, jobs: wire.jobs.into(), confirm: true },
+        wire.quiet,
+    ));
     let died = has_died(&mut target, &report);
     drop(target);
 

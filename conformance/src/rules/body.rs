@@ -139,8 +139,10 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "BODY-10",
         level: Should,
-        sentence: "The trailer section keeps within limits as the header section does.",
-        intent: "Memory that a client fills behind the checked head is memory without a limit.",
+        sentence: "The trailer section keeps to the grammar and within limits as the header section \
+                   does.",
+        intent: "Memory that a client fills behind the checked head is memory without a limit, and \
+                 lines that nobody checks hide what another server reads there.",
         source: "this project",
         tested: &[Wire],
         needs: &[],

@@ -148,13 +148,14 @@ static CHUNK: [u8; 65545] = {
     chunk
 };
 
-/// Sends the same piece again and again, until the other side takes no more for a while, or `most`
-/// has been exceeded. Gives how many bytes went through.
+/// Sends the same piece again and again, until the other side takes no more for a while, or answers
+/// (what it drops behind a refusal, it does not hold), or `most` has been exceeded. Gives how many
+/// bytes went through.
 fn pour(client: &mut Client, piece: &[u8], most: usize) -> usize {
     let pause = client.patience().silence * 5;
     let _ = client.stream().set_write_timeout(Some(pause));
     let mut len = 0;
-    while len <= most {
+    while len <= most && !has_news(client) {
         match client.stream().write(&piece[len % piece.len()..]) {
             Ok(more) => len += more,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,5 +1,7 @@
 //! CTX: context.
 
+use serde_json::Value;
+
 use super::control::keeps;
 use super::{Client, Received, Session, Stop, When, WireCheck};
 
@@ -61,6 +63,70 @@ fn ctx_01_local(session: &mut Session<'_>) -> Result<(), Stop> {
     if wrong.is_none() {
         pipelined(session)?;
     }
+    if session.has("reflect") {
+        behind_another(session)?;
+        beside_others(session)?;
+    }
+    Ok(())
+}
+
+/// A bare request behind one that has everything, on one connection.
+fn behind_another(session: &mut Session<'_>) -> Result<(), Stop> {
+    let lines = "X-Secret: a\r\nCookie: a=b\r\nAuthorization: a\r\nTransfer-Encoding: chunked\r\n";
+    let head = session.request("POST", "/reflect?secret=a", lines);
+    let mut client = session.connect()?;
+    client.send([&head[..], b"5\r\nhello\r\n0\r\nX-Trailer: a\r\n\r\n"].concat());
+    let first = client.response("POST");
+    if !matches!(&first, Received::Response(response) if keeps(response)) {
+        return Ok(());
+    }
+    client.send(session.request("GET", "/reflect", ""));
+    let second = client.response("GET");
+    let Received::Response(response) = &second else {
+        // That the connection goes on is another rule: KA-01.
+        return Ok(());
+    };
+    let seen: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let fields = seen["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let foreign = |field: &&Value| {
+        let name = field[0].as_str().unwrap_or_default();
+        ["x-secret", "cookie", "authorization", "transfer-encoding", "x-trailer"].contains(&name)
+    };
+    let left = fields.iter().find(foreign);
+    let query = seen["query"].as_str().unwrap_or_default();
+    let trailers = seen["trailers"].as_array().map_or(0, Vec::len);
+    let held = left.is_none() && query.is_empty() && trailers == 0 && seen["body"] == 0;
+    let expected = "a request without a query, a body, or fields of the one before";
+    session.check("a bare request behind another", expected, &seen, held);
+    Ok(())
+}
+
+/// Requests at the same time: each is shown with its own query and fields.
+fn beside_others(session: &mut Session<'_>) -> Result<(), Stop> {
+    for round in 0..4 {
+        let mut clients = Vec::new();
+        for at in 0..BESIDE {
+            let n = number(round, at);
+            let mut client = session.connect()?;
+            let target = format!("/reflect?n={n}");
+            client.send(session.request("GET", &target, &format!("X-N: {n}\r\n")));
+            clients.push((n, client));
+        }
+        for (n, mut client) in clients {
+            let received = client.response("GET");
+            let got = match &received {
+                Received::Response(response) => response.text(),
+                other => other.to_string(),
+            };
+            let (query, field) = (format!("\"n={n}\""), format!("\"{n}\""));
+            if !got.contains(&query) || !got.contains(&field) {
+                let expected = format!("the query n={n}, and {n} as X-N");
+                session.check("requests beside others", &expected, got, false);
+                return Ok(());
+            }
+        }
+    }
+    session.check("requests beside others", "each its own", "each its own", true);
     Ok(())
 }
 

@@ -33,13 +33,15 @@ fn err_01_before_the_head(session: &mut Session<'_>) -> Result<(), Stop> {
     session.accept("GET", next(session))?;
     for path in failing(session) {
         let [(_, new), (_, old)] = both(session, path);
-        let post = session.request("POST", path, "Content-Length: 5\r\n");
+        let behind = session.request("GET", "/no-such-path", "");
+        let post = session.request("POST", path, &format!("Content-Length: {}\r\n", behind.len()));
         let chunked = session.request("POST", path, "Transfer-Encoding: chunked\r\n");
         let requests = [
             ("GET", new),
             ("GET of HTTP/1.0", old),
             ("HEAD", session.request("HEAD", path, "")),
-            ("POST", [post, b"hello".to_vec()].concat()),
+            // A body that gives itself away when it is taken for the next request.
+            ("POST", [post, behind.clone()].concat()),
             ("chunked POST", [chunked, b"5\r\nhello\r\n0\r\n\r\n".to_vec()].concat()),
         ];
         for (what, request) in requests {
@@ -50,8 +52,11 @@ fn err_01_before_the_head(session: &mut Session<'_>) -> Result<(), Stop> {
                 if response.status == 500 && response.complete
                     && (old || response.framing != Framing::Close));
             session.check(&name, "500, framed and whole", shown(&received), held);
-            let (held, got) = next_is_intact(&mut client);
-            session.check(&name, "behind it the next response, or a close", got, held);
+            let next = client.response("GET");
+            let closed = matches!(next, Received::Closed | Received::Reset);
+            let held = closed || is(&next, 200, b"ok\n");
+            let (expected, got) = ("the next response, or a close", shown(&next));
+            session.check(&name, expected, format!("behind it {got}"), held);
         }
         in_turn(session, path)?;
     }

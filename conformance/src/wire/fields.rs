@@ -120,7 +120,8 @@ fn fld_02_folded_lines(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn fld_03_names(session: &mut Session<'_>) -> Result<(), Stop> {
-    session.accept("a token", get(session, "/", "X!#$%&'*+-.^`|~0a: b\r\n"))?;
+    session.accept("a plain name", get(session, "/", "X-A: b\r\n"))?;
+    session.must_accept("a token", get(session, "/", "X!#$%&'*+-.^`|~0a: b\r\n"))?;
     if session.has("raw-fields") {
         let seen = Seen::ask(session, get(session, "/reflect", "X!#$%&'*+-.^`|~0A: b\r\n"))?;
         let held = seen.values("x!#$%&'*+-.^`|~0a") == ["b"];
@@ -159,7 +160,8 @@ fn fld_03_names(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
-    session.accept("a tab within", get(session, "/", "X-A: b\tc\r\n"))?;
+    session.accept("a plain value", get(session, "/", "X-A: b\r\n"))?;
+    session.must_accept("a tab within", get(session, "/", "X-A: b\tc\r\n"))?;
     let repaired = |seen: &Seen| {
         let values = seen.values("x-a");
         // A space in its place, which is trimmed where it stands alone.
@@ -189,6 +191,18 @@ fn fld_04_bytes_of_values(session: &mut Session<'_>) -> Result<(), Stop> {
         })
         .collect();
     Refusal::SHOULD.closes(session, &requests)?;
+    // What some languages take for whitespace is no whitespace of HTTP.
+    let ends = gets(
+        session,
+        &[
+            ("VT at the start", b"X-A: \x0bb\r\n"),
+            ("FF at the start", b"X-A: \x0cb\r\n"),
+            ("VT at the end", b"X-A: b\x0b\r\n"),
+            ("FF at the end", b"X-A: b\x0c\r\n"),
+            ("0x1f at the end", b"X-A: b\x1f\r\n"),
+        ],
+    );
+    Refusal::SHOULD.closes(session, &ends)?;
     let worst = gets(session, worst);
     // Where a repaired value is served, so is what stands behind it.
     if accepted { Ok(()) } else { Refusal::MUST.in_pipelines(session, &worst) }
@@ -252,6 +266,7 @@ fn fld_06_whitespace_around_values(session: &mut Session<'_>) -> Result<(), Stop
         ("", ""),
         (" \t ", ""),
         (" : ", ":"),
+        (" b: c:d", "b: c:d"),
         (" , b ,", ", b ,"),
     ] {
         let seen = Seen::ask(session, get(session, "/reflect", format!("X-A:{sent}\r\n")))?;
@@ -339,8 +354,12 @@ const ENDLESS: (usize, u64) = (12, 40_000_000);
 fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     let field = |bytes: usize| format!("X-A: {}\r\n", "x".repeat(bytes));
     let lines = |count: usize| -> String { (0..count).map(|n| format!("X-{n}: b\r\n")).collect() };
-    session.accept("a field of 4 KB", get(session, "/", field(FIELD_BYTES[0])))?;
+    session.accept("a short field", get(session, "/", field(1)))?;
+    session.must_accept("a field of 4 KB", get(session, "/", field(FIELD_BYTES[0])))?;
     session.must_accept("50 fields", get(session, "/", lines(50)))?;
+    if session.has("reflect") {
+        whole(session, &field(FIELD_BYTES[0]), &lines(50))?;
+    }
     let refusal = Refusal { statuses: &[431], ..Refusal::MUST };
     let many = get(session, "/", lines(10_000));
     Refusal { miss: CaseResult::Warn, ..refusal }
@@ -376,6 +395,18 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     }
     session.must_accept("a small head after them", good)?;
     memory_stays(session)
+}
+
+/// What is accepted reaches the application: nothing is cut off in silence.
+fn whole(session: &mut Session<'_>, field: &str, lines: &str) -> Result<(), Stop> {
+    let seen = Seen::ask(session, get(session, "/reflect", field))?;
+    let bytes: usize = seen.values("x-a").iter().map(|value| value.len()).sum();
+    let held = bytes == FIELD_BYTES[0];
+    session.check("a field of 4 KB, as the application sees it", "all of it", bytes, held);
+    let seen = Seen::ask(session, get(session, "/reflect", lines))?;
+    let count = (0..50).filter(|n| seen.values(&format!("x-{n}")) == ["b"]).count();
+    session.check("50 fields, as the application sees them", "50", count, count == 50);
+    Ok(())
 }
 
 /// Many heads without an end, all at once: the server must not hold all of that.

@@ -406,7 +406,14 @@ fn req_05_bare_lf(session: &mut Session<'_>) -> Result<(), Stop> {
         // Whoever ends lines at CRLF alone gets the end that it waits for.
         request.extend(b"\r\n\r\n");
     }
-    Refusal::SHOULD.closes(session, &requests).map(drop)
+    Refusal::SHOULD.closes(session, &requests)?;
+    let mut client = session.connect()?;
+    client.send(good.replace("\r\n", "\n"));
+    let received = client.response_within("GET", session.patience().silence);
+    // Whoever ends lines at CRLF alone waits for the first one.
+    let held = !matches!(&received, Received::Response(response) if is_served(response));
+    session.should("behind all lines, and no CRLF at all", "not served", &received, held);
+    Ok(())
 }
 
 fn req_06_version(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -517,7 +524,9 @@ fn req_09_raw_target(session: &mut Session<'_>) -> Result<(), Stop> {
     for query in queries {
         let target = format!("/reflect?{query}");
         let seen = Seen::ask(session, session.request("GET", &target, ""))?;
-        let held = seen.text("query") == Some(query) && seen.text("path") == Some("/reflect");
+        let raw = !session.has("raw-target") || seen.text("target") == Some(&target);
+        let split = seen.text("query") == Some(query) && seen.text("path") == Some("/reflect");
+        let held = raw && split;
         session.check(&target, &format!("the path /reflect, the query {query}"), &seen, held);
     }
     let seen = Seen::ask(session, session.request("GET", "/reflect?", ""))?;
@@ -554,7 +563,10 @@ fn req_09_raw_target(session: &mut Session<'_>) -> Result<(), Stop> {
                 ["%zz", "%00"].iter().any(|odd| target.contains(odd))
             }
             Some(_) => seen.is_elsewhere(),
-            None if session.has("raw-target") => raw,
+            None if session.has("raw-target") => {
+                let path = target.split('?').next();
+                raw && (target.contains('%') || seen.text("path") == path)
+            }
             None => !tidied || seen.text("path") != Some("/reflect"),
         };
         session.check(target, "this very target, or 404 where there is no such path", &seen, held);

@@ -51,7 +51,15 @@ fn check_next(session: &mut Session<'_>, name: &str, client: &mut Client) {
 }
 
 fn rsp_01_length(session: &mut Session<'_>) -> Result<(), Stop> {
-    session.accept("GET", next(session))?;
+    if session.must_accept("GET", next(session))?.is_none() {
+        return Ok(());
+    }
+    let mut client = session.connect()?;
+    client.send("GET /\r\n\r\n");
+    let received = client.response("GET");
+    let cut = matches!(&received, Received::Response(response) if !response.complete)
+        && client.ended() == Ended::Closed;
+    session.check("the answer to what is no request", "whole, or none", &received, !cut);
     for target in ["/", "/no-such-path"] {
         let (mut client, received) = with_next(session, &session.request("GET", target, ""))?;
         let whole = matches!(&received, Received::Response(response) if response.complete);

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -20,11 +20,13 @@ pub struct Options {
     pub only: Vec<String>,
     /// How many checks run beside each other.
     pub jobs: usize,
+    /// Whether what did not pass runs once more.
+    pub confirm: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { only: Vec::new(), jobs: 4 }
+        Options { only: Vec::new(), jobs: 4, confirm: true }
     }
 }
 
@@ -40,7 +42,7 @@ pub enum Progress<'a> {
 /// Runs the rules on a server, and gives an outcome for each, in the order of the specification.
 ///
 /// A rule that failed runs once more, alone. When the verdict differs, it is flaky: nothing is
-/// tried again until it passes.
+/// tried again until it passes. One that failed by hanging more than once has shown that already.
 pub fn run(
     target: &Target,
     options: &Options,
@@ -53,6 +55,7 @@ pub fn run(
     let chosen: Vec<&WireCheck> = all.iter().filter(wanted).copied().collect();
     progress(Progress::Begins(chosen.len()));
     let done = Mutex::new(HashMap::<&str, Outcome>::new());
+    let vain = Arc::new(AtomicU32::new(0));
     let finish = |check: &WireCheck| {
         let failed_before = |id: &&&str| {
             let done = done.lock().expect("no check panics here");
@@ -60,7 +63,9 @@ pub fn run(
         };
         let outcome = match check.after.iter().find(failed_before) {
             Some(id) => blocked(check, id),
-            None => run_one(target, check),
+            // What waits for a deadline shares neither its waits nor others'.
+            None if check.when == When::Background => run_one(target, check, &Arc::default()),
+            None => run_one(target, check, &vain),
         };
         progress(Progress::Done(&outcome));
         done.lock().expect("no check panics here").insert(check.rule, outcome);
@@ -91,18 +96,18 @@ pub fn run(
         }
     });
     let mut done = done.into_inner().expect("no check panics here");
-    for check in chosen.iter().filter(|check| check.when != When::Background) {
+    for check in chosen.iter().filter(|check| options.confirm && check.when != When::Background) {
         if let Some(first) = done.remove(check.rule) {
-            done.insert(check.rule, confirmed(target, check, first));
+            done.insert(check.rule, confirmed(target, check, first, &vain));
         }
     }
     rule::all().filter_map(|rule| done.remove(rule.id)).collect()
 }
 
 /// Runs the check of one rule.
-fn run_one(target: &Target, check: &WireCheck) -> Outcome {
+fn run_one(target: &Target, check: &WireCheck, vain: &Arc<AtomicU32>) -> Outcome {
     let rule = rule::find(check.rule).expect("every check has a rule");
-    let mut session = Session::new(target);
+    let mut session = Session::beside(target, vain);
     let started = Instant::now();
     let tried = catch_unwind(AssertUnwindSafe(|| {
         rule.needs.iter().try_for_each(|need| session.need(*need))?;
@@ -116,17 +121,29 @@ fn run_one(target: &Target, check: &WireCheck) -> Outcome {
     let missed = |case: &Case| case.kind != Kind::Accept && case.result == CaseResult::Fail;
     let seen = Outcome::judge(rule.level, &cases);
     let (verdict, reason) = match tried {
+        Ok(()) if session.vain > 1 => (seen, Some(hangs(session.vain))),
         Ok(()) => (seen, None),
         Err(Stop::Blocked(reason) | Stop::Skip(reason)) if cases.iter().any(missed) => {
             (seen, Some(reason))
         }
         Err(Stop::Blocked(reason)) => (Verdict::Blocked, Some(reason)),
         Err(Stop::Skip(reason)) => (Verdict::Skip, Some(reason)),
+        Err(Stop::Error(text)) if cases.iter().any(missed) => {
+            (seen, Some(Reason { slug: "suite".to_owned(), text }))
+        }
         Err(Stop::Error(text)) => (Verdict::Error, Some(Reason { slug: "suite".to_owned(), text })),
     };
     let rule = rule.id.to_owned();
     Outcome { rule, verdict, reason, cases, elapsed: started.elapsed() }
 }
+
+/// Why a rule does not run again.
+fn hangs(cases: u32) -> Reason {
+    let text = format!("not run again, since {cases} cases waited in vain");
+    Reason { slug: HANGS.to_owned(), text }
+}
+
+const HANGS: &str = "hangs";
 
 fn blocked(check: &WireCheck, by: &str) -> Outcome {
     Outcome {
@@ -139,12 +156,15 @@ fn blocked(check: &WireCheck, by: &str) -> Outcome {
 }
 
 /// Runs a check once more, where it did not pass.
-fn confirmed(target: &Target, check: &WireCheck, first: Outcome) -> Outcome {
-    if !matches!(first.verdict, Verdict::Fail | Verdict::Warn | Verdict::Error) {
+fn confirmed(target: &Target, check: &WireCheck, first: Outcome, vain: &Arc<AtomicU32>) -> Outcome {
+    let hangs = first.reason.as_ref().is_some_and(|reason| reason.slug == HANGS);
+    if hangs || !matches!(first.verdict, Verdict::Fail | Verdict::Warn | Verdict::Error) {
         return first;
     }
-    let second = run_one(target, check);
-    if second.verdict == first.verdict {
+    let second = run_one(target, check, vain);
+    // A server that is gone by now has not changed its mind.
+    let gone = second.verdict == Verdict::Error && first.verdict != Verdict::Error;
+    if gone || second.verdict == first.verdict {
         return first;
     }
     let text = format!("{:?} at first, then {:?}", first.verdict, second.verdict);

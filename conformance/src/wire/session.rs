@@ -1,6 +1,9 @@
 //! `Session`: one rule at work on one server. It connects, tries cases, and keeps the evidence.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use crate::rule::Need;
 use crate::verdict::{Case, CaseResult, Kind, Reason};
@@ -19,7 +22,14 @@ pub struct Session<'a> {
     pub(crate) cases: Vec<Case>,
     trace: Trace,
     connections: usize,
+    /// How many cases have waited in vain, here and on the server as a whole.
+    pub(crate) vain: u32,
+    vain_in_all: Arc<AtomicU32>,
+    since: Instant,
 }
+
+/// How many waits in vain halve the next ones.
+const VAIN: u32 = 6;
 
 /// Why a check ended before its cases did.
 #[derive(Clone, Debug)]
@@ -46,13 +56,29 @@ impl Stop {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(target: &'a Target) -> Session<'a> {
-        Session { target, cases: Vec::new(), trace: Trace::new(), connections: 0 }
+        Session::beside(target, &Arc::default())
     }
 
-    /// How long to wait.
+    /// As [`Session::new`], where others count their waits in vain, too.
+    pub(crate) fn beside(target: &'a Target, vain_in_all: &Arc<AtomicU32>) -> Session<'a> {
+        Session {
+            target,
+            cases: Vec::new(),
+            trace: Trace::new(),
+            connections: 0,
+            vain: 0,
+            vain_in_all: vain_in_all.clone(),
+            since: Instant::now(),
+        }
+    }
+
+    /// How long to wait. A server that keeps on saying nothing is waited for half as long, and
+    /// then a quarter, so that it can't draw out a run for ever.
     #[must_use]
     pub fn patience(&self) -> Patience {
-        self.target.patience
+        let halvings = (self.vain_in_all.load(Ordering::Relaxed) / VAIN).min(2);
+        let signal = self.target.patience.signal / (1 << halvings);
+        Patience { signal, ..self.target.patience }
     }
 
     /// Goes on only where the server offers this.
@@ -288,6 +314,11 @@ impl<'a> Session<'a> {
         expected: &str,
         got: &dyn fmt::Display,
     ) {
+        if result != CaseResult::Pass && self.since.elapsed() >= self.patience().signal {
+            self.vain += 1;
+            self.vain_in_all.fetch_add(1, Ordering::Relaxed);
+        }
+        self.since = Instant::now();
         let trace = self.trace.take();
         self.connections = 0;
         self.cases.push(Case {

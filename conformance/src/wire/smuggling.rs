@@ -97,6 +97,7 @@ fn closes_behind(
             (held, got) = (false, format!("{got}, and {problem}"));
         }
     }
+    drop(client);
     if canary.calls(session)? > 0 {
         (held, got) = (false, format!("{got}, and the request behind it served"));
     }
@@ -288,6 +289,7 @@ fn smg_06_boundaries(session: &mut Session<'_>) -> Result<(), Stop> {
     let target = echoing(session);
     session.accept("POST with 5 bytes", sized(session, target, b"hello"))?;
     let with_trailer = b"5\r\nhello\r\n0\r\nX-Trailer: yes\r\n\r\n";
+    let with_trailers = b"5\r\nhello\r\n0\r\nX-A: a\r\nX-B: b\r\nX-C: c\r\n\r\n";
     let mut cases = vec![
         ("GET", session.request("GET", "/", "")),
         ("GET with a length of 0", session.request("GET", "/", "Content-Length: 0\r\n")),
@@ -300,6 +302,7 @@ fn smg_06_boundaries(session: &mut Session<'_>) -> Result<(), Stop> {
         ("a last chunk alone", chunked(session, target, b"0\r\n\r\n")),
         ("a last chunk of zeros", chunked(session, target, b"5\r\nhello\r\n0000\r\n\r\n")),
         ("a trailer", chunked(session, target, with_trailer)),
+        ("three trailers", chunked(session, target, with_trailers)),
     ];
     let paths = [
         ("HEAD of a known length", "HEAD", "known", "/known?bytes=100"),

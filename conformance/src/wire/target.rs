@@ -51,7 +51,8 @@ impl Patience {
     #[must_use]
     pub fn scaled(factor: f64) -> Patience {
         Patience {
-            signal: Duration::from_secs(5).mul_f64(factor),
+            // Many close idle connections after 5 s: no close that was asked for.
+            signal: Duration::from_secs(4).mul_f64(factor),
             silence: Duration::from_millis(200).mul_f64(factor),
             poll: Duration::from_millis(10),
             // Some look at their deadlines of a minute only twice a minute.

@@ -361,7 +361,7 @@ fn a_bound_on_requests_is_announced_in_the_last_response_alone() {
     let verdict = |serve: fn(TcpStream, SocketAddr)| {
         let mut target = target(Box::new(Proxied::start(good(), serve)));
         target.declared.requests_per_connection = Some(5);
-        let options = Options { only: vec!["KA-08".to_owned()], jobs: 1 };
+        let options = Options { only: vec!["KA-08".to_owned()], jobs: 1, confirm: false };
         run(&target, &options, &|_| {}).first().map(|outcome| outcome.verdict)
     };
     let last = verdict(|client, server| {

@@ -101,7 +101,7 @@ impl Twin {
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
         target.declared.connection_limit = self.connections;
-        let options = Options { only: vec![self.rule.to_owned()], jobs: 1 };
+        let options = Options { only: vec![self.rule.to_owned()], jobs: 1, confirm: false };
         run(&target, &options, &|_| {}).pop().ok_or_else(|| "no check".to_owned())
     }
 
