@@ -34,7 +34,7 @@ use wire_twins::twin::{Twin, good, target};
 use wire_twins::*;
 
 /// How many twins are tried beside each other.
-const BESIDE: usize = 32;
+const BESIDE: usize = 24;
 
 fn twins() -> Vec<Twin> {
     let files = [

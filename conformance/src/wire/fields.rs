@@ -2,10 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use super::control::has_news;
 use super::request_line::{
     DELIMITERS, Named, Refusal, Seen, answers, check, each, head, is_served, persists, unique,
 };
-use super::{Received, Session, Stop, When, WireCheck};
+use super::{Client, Received, Session, Stop, When, WireCheck};
 use crate::verdict::{CaseResult, Kind};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -383,7 +384,7 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
         [("a field without an end", ends_not), ("fields without an end", lines_end_not)]
     {
         let mut client = session.connect()?;
-        client.send(bytes);
+        until_answered(&mut client, bytes.as_bytes());
         let during = session.ask(&good)?;
         session.refusal(name, &mut client, &[431], CaseResult::Fail);
         let held = matches!(&during, Received::Response(response) if is_served(response));
@@ -395,6 +396,16 @@ fn fld_09_bounded_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     }
     session.must_accept("a small head after them", good)?;
     memory_stays(session)
+}
+
+/// Sends these bytes, or as many of them as come before an answer: a server that lingers behind it
+/// would make the rest slow.
+fn until_answered(client: &mut Client, bytes: &[u8]) {
+    for piece in bytes.chunks(256 * 1024) {
+        if has_news(client) || client.send(piece) < piece.len() {
+            break;
+        }
+    }
 }
 
 /// What is accepted reaches the application: nothing is cut off in silence.
@@ -420,7 +431,7 @@ fn memory_stays(session: &mut Session<'_>) -> Result<(), Stop> {
     let mut clients = Vec::new();
     for _ in 0..ENDLESS.0 {
         let mut client = session.connect()?;
-        client.send(&bytes);
+        until_answered(&mut client, bytes.as_bytes());
         clients.push(client);
     }
     let grown = memory(session).unwrap_or(before).saturating_sub(before);

@@ -1,6 +1,7 @@
 //! SHD: start-up and shutdown. Each check starts servers of its own.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -274,25 +275,34 @@ fn shd_04_loses_none(session: &mut Session<'_>) -> Result<(), Stop> {
 /// Clients that send request after request while the server shuts down. Gives what went wrong.
 fn race(session: &Session<'_>, doomed: &mut Doomed) -> Vec<String> {
     let (address, patience) = (doomed.address, session.patience());
-    let request = session.request("GET", "/", "");
+    let (request, answers) = (session.request("GET", "/", ""), AtomicUsize::new(0));
     thread::scope(|scope| {
-        let racers: Vec<_> =
-            (0..RACERS).map(|_| scope.spawn(|| race_one(address, patience, &request))).collect();
-        thread::sleep(patience.silence / 2);
+        let racers: Vec<_> = (0..RACERS)
+            .map(|_| scope.spawn(|| race_one(address, patience, &request, &answers)))
+            .collect();
+        // All of them are at it.
+        soon(patience.silence * 5, || answers.load(Ordering::Relaxed) > 10 * RACERS);
         doomed.instance.terminate();
         racers.into_iter().filter_map(|racer| racer.join().ok().flatten()).collect()
     })
 }
 
 /// One of them: until the server takes no more connections.
-fn race_one(address: SocketAddr, patience: super::Patience, request: &[u8]) -> Option<String> {
+fn race_one(
+    address: SocketAddr,
+    patience: super::Patience,
+    request: &[u8],
+    answers: &AtomicUsize,
+) -> Option<String> {
     let started = Instant::now();
     while started.elapsed() < patience.signal {
         let Ok(mut client) = Client::connect(address, 0, &Trace::new(), patience) else { break };
         let mut served = 0;
         loop {
             client.send(request);
-            match client.response("GET") {
+            let received = client.response("GET");
+            answers.fetch_add(1, Ordering::Relaxed);
+            match received {
                 Received::Response(response) if !response.complete => {
                     return Some(format!("half an answer: {:?}", response.problem));
                 }
