@@ -4,11 +4,10 @@
 //! stands behind one that is spoiled, and so must never be served. With the probe application its
 //! calls are counted; without, the answers are.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::client::find;
+use super::control::{Control, fresh_id, state, until};
 use super::{Client, Ended, Received, Response, Session, Stop, When, WireCheck};
 use crate::verdict::{Case, CaseResult, Kind};
 
@@ -399,9 +398,8 @@ fn cut_off(session: &mut Session<'_>, name: &str, lines: &str, part: &[u8]) -> R
         session.check(name, expected, format!("{received}, and {end}"), held);
         return Ok(());
     }
-    let over = |state: &serde_json::Value| state["state"] != "running";
-    let state = remembered(session, &id, over)?;
-    let (body, handler) = (&state["body"], &state["state"]);
+    let state = until(session, &id, |state| state.state != "running")?;
+    let (body, handler) = (&state.body, &state.state);
     let got = format!("{received}, and {end}; the body is at {body}, the handler is {handler}");
     session.check(name, expected, got, held && body != "end" && handler != "running");
     Ok(())
@@ -501,7 +499,7 @@ fn body_15_error_while_reading(session: &mut Session<'_>) -> Result<(), Stop> {
         client.send(chunked(session, &format!("/read?id={id}"), b"5\r\nhello\r\n"));
         // A server that keeps the body until it is whole calls nobody yet, and need not.
         let patience = session.patience().silence;
-        wait_for(session, &id, patience, |state| state["read"] != 0)?;
+        Control::new(session).until(&id, patience, |state| state.read > 0)?;
         client.send(coded);
         let name = format!("{name}, while the application reads");
         session.refusal(&name, &mut client, &[400], CaseResult::Fail);
@@ -648,13 +646,6 @@ pub(super) fn reading(session: &Session<'_>) -> String {
     if session.has("read") { "/read".to_owned() } else { "/".to_owned() }
 }
 
-/// An id that nobody has used before.
-pub(super) fn fresh_id() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("c{:x}-{}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 /// A request that must not be served.
 pub(super) struct Canary {
     id: String,
@@ -673,12 +664,11 @@ impl Canary {
     }
 
     /// How often it was served, where that can be known.
-    pub(super) fn calls(&self, session: &mut Session<'_>) -> Result<u64, Stop> {
+    pub(super) fn calls(&self, session: &Session<'_>) -> Result<usize, Stop> {
         if !self.counted {
             return Ok(0);
         }
-        let state = state(session, &self.id)?;
-        Ok(state["calls"].as_u64().unwrap_or_default())
+        Ok(state(session, &self.id)?.calls)
     }
 
     /// Adds a case: it was not served.
@@ -689,40 +679,6 @@ impl Canary {
         }
         Ok(())
     }
-}
-
-/// What the probe application remembers of an id.
-pub(super) fn state(session: &mut Session<'_>, id: &str) -> Result<serde_json::Value, Stop> {
-    let response = session.get(&format!("/state?id={id}"))?;
-    serde_json::from_slice(&response.body)
-        .map_err(|error| Stop::blocked("helper-failed", format!("/state is no JSON: {error}")))
-}
-
-/// Looks at what is remembered until it is so, or for as long as this.
-pub(super) fn wait_for(
-    session: &mut Session<'_>,
-    id: &str,
-    within: Duration,
-    is_so: impl Fn(&serde_json::Value) -> bool,
-) -> Result<serde_json::Value, Stop> {
-    let started = Instant::now();
-    loop {
-        let state = state(session, id)?;
-        if is_so(&state) || started.elapsed() > within {
-            return Ok(state);
-        }
-        thread::sleep(session.patience().poll);
-    }
-}
-
-/// As [`wait_for`], with the patience for what has to come.
-fn remembered(
-    session: &mut Session<'_>,
-    id: &str,
-    is_so: impl Fn(&serde_json::Value) -> bool,
-) -> Result<serde_json::Value, Stop> {
-    let within = session.patience().signal;
-    wait_for(session, id, within, is_so)
 }
 
 /// The values that `/reflect` shows for a name.

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Instant;
 
-use super::persistence::{check, fresh_id, is, next, next_is_intact, shown};
+use super::control::fresh_id;
+use super::persistence::{check, is, next, next_is_intact, shown};
 use super::{Client, Ended, Received, Response, Session, Stop, When, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -139,7 +140,7 @@ fn sem_02_no_content(session: &mut Session<'_>) -> Result<(), Stop> {
     }
     old_is_bodyless(session, 204)?;
     if session.has("read") {
-        let id = fresh_id("interim");
+        let id = fresh_id();
         let lines = "Content-Length: 5\r\nExpect: 100-continue\r\n";
         interim(session, "the interim 100", &format!("/read?id={id}"), lines, 100)?;
     }

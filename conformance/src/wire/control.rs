@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -19,7 +19,9 @@ pub(super) const BUFFERED: usize = 32 * 1024 * 1024;
 /// An id that nobody has used before.
 pub(super) fn fresh_id() -> String {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed))
+    // A server that is not started here remembers those of earlier runs.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{now:x}-{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What the probe application remembers of an id: see `conformance/probe.md`.
@@ -152,6 +154,20 @@ impl Control {
         let number = text.trim().parse();
         number.map_err(|_| Stop::blocked("helper-failed", format!("/live gave {text:?}")))
     }
+}
+
+/// What is remembered of an id.
+pub(super) fn state(session: &Session<'_>, id: &str) -> Result<State, Stop> {
+    Control::new(session).state(id)
+}
+
+/// Looks until `held` holds, with the patience for what has to come. Gives the last state seen.
+pub(super) fn until(
+    session: &Session<'_>,
+    id: &str,
+    held: impl Fn(&State) -> bool,
+) -> Result<State, Stop> {
+    Control::new(session).until(id, session.patience().signal, held)
 }
 
 /// A server for what may harm others that are tried at the same time: one of its own, where the

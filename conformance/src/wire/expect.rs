@@ -1,6 +1,7 @@
 //! EXP: the expectation of a 100.
 
-use super::bodies::{Canary, check, follow_up, fresh_id, is_refusal, judge_order, post, reading};
+use super::bodies::{Canary, check, follow_up, is_refusal, judge_order, post, reading};
+use super::control::fresh_id;
 use super::{Client, Received, Response, Session, Stop, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[

@@ -1,6 +1,7 @@
 //! ERR: failures of the application.
 
-use super::persistence::{check, fresh_id, is, next, next_is_intact, shown, until_called};
+use super::control::{fresh_id, until};
+use super::persistence::{check, is, next, next_is_intact, shown};
 use super::responses::{both, cut_off, with_next};
 use super::{Client, Ended, Framing, Received, Session, Stop, When, WireCheck};
 
@@ -186,10 +187,10 @@ fn err_03_panics(session: &mut Session<'_>) -> Result<(), Stop> {
 
 /// A request that waits at its gate.
 fn hold(session: &mut Session<'_>) -> Result<(String, Client), Stop> {
-    let id = fresh_id("held");
+    let id = fresh_id();
     let mut client = session.connect()?;
     client.send(session.request("GET", &format!("/hold?id={id}"), ""));
-    if until_called(session, &id, 1)? {
+    if until(session, &id, |state| state.calls > 0)?.calls > 0 {
         return Ok((id, client));
     }
     let got = client.response("GET");

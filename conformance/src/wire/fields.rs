@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use super::control::fresh_id;
 use super::control::has_news;
 use super::request_line::{
-    DELIMITERS, Named, Refusal, Seen, answers, check, each, head, is_served, persists, unique,
+    DELIMITERS, Named, Refusal, Seen, answers, check, each, head, is_served, persists,
 };
 use super::{Client, Received, Session, Stop, When, WireCheck};
 use crate::verdict::{CaseResult, Kind};
@@ -445,7 +446,7 @@ fn fld_10_underscores(session: &mut Session<'_>) -> Result<(), Stop> {
     let good = session.request("GET", "/", "");
     let accepted = session.accept("no such field", &good)?;
     if persists(&accepted) {
-        let id = unique();
+        let id = fresh_id();
         let behind = session.request("GET", &format!("/?id={id}"), "");
         let swallows = format!("Content_Length: {}\r\n", behind.len());
         for (name, lines) in [

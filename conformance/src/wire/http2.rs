@@ -4,6 +4,7 @@ mod frames;
 
 use frames::*;
 
+use super::control::{Control, fresh_id, until};
 use super::{Session, Stop, When, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -451,12 +452,12 @@ fn serves(session: &mut Session<'_>) -> Result<bool, Stop> {
     Ok(matches!(connection.outcome(1), Came::Response { status: ..500, .. }))
 }
 
-/// How many handlers are alive, once that does not change for the better any more.
-fn settled(session: &mut Session<'_>) -> Result<usize, Stop> {
-    let patience = session.patience();
+/// How many handlers are alive, once there are none, or one has waited for that.
+fn settled(session: &Session<'_>) -> Result<usize, Stop> {
+    let (patience, mut control) = (session.patience(), Control::new(session));
     let began = std::time::Instant::now();
     loop {
-        let live = session.get("/live")?.text().trim().parse().unwrap_or(usize::MAX);
+        let live = control.live()?;
         if live == 0 || began.elapsed() > patience.signal {
             return Ok(live);
         }
@@ -520,7 +521,7 @@ fn h2_06_windows(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn h2_07_streams_beside_each_other(session: &mut Session<'_>) -> Result<(), Stop> {
-    let id = format!("h2-07-{}", session.target.address.port());
+    let id = fresh_id();
     let mut connection = Connection::open(session, &[])?;
     connection.request(1, "GET", &format!("/hold?id={id}"), true);
     for stream in (3..43).step_by(2) {
@@ -549,12 +550,12 @@ fn h2_07_streams_beside_each_other(session: &mut Session<'_>) -> Result<(), Stop
 }
 
 fn h2_08_reset_cancels(session: &mut Session<'_>) -> Result<(), Stop> {
-    let id = format!("h2-08-{}", session.target.address.port());
+    let id = fresh_id();
     let mut connection = Connection::open(session, &[])?;
     connection.request(1, "GET", &format!("/hold?id={id}"), true);
-    let running = await_state(session, &id, "running")?;
+    let running = until(session, &id, |state| state.state == "running")?.state;
     connection.send(&frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes()));
-    let cancelled = await_state(session, &id, "cancelled")?;
+    let cancelled = until(session, &id, |state| state.state == "cancelled")?.state;
     let got = format!("{running}, then {cancelled}");
     let held = cancelled == "cancelled";
     session.check("RST_STREAM while a handler waits", "running, then cancelled", got, held);
@@ -564,21 +565,6 @@ fn h2_08_reset_cancels(session: &mut Session<'_>) -> Result<(), Stop> {
     session.check("the next stream", "200, whole", came, held);
     session.get(&format!("/open?id={id}"))?;
     Ok(())
-}
-
-/// Looks until the handler is in this state, and gives the last one seen.
-fn await_state(session: &mut Session<'_>, id: &str, state: &str) -> Result<String, Stop> {
-    let patience = session.patience();
-    let began = std::time::Instant::now();
-    loop {
-        let text = session.get(&format!("/state?id={id}"))?.text();
-        let seen: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let seen = seen["state"].as_str().unwrap_or("unknown").to_owned();
-        if seen == state || began.elapsed() > patience.signal {
-            return Ok(seen);
-        }
-        std::thread::sleep(patience.poll);
-    }
 }
 
 fn h2_09_answers_to_frames(session: &mut Session<'_>) -> Result<(), Stop> {
@@ -607,7 +593,7 @@ fn h2_09_answers_to_frames(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn beyond_limit(session: &mut Session<'_>, limit: u32) -> Result<(), Stop> {
-    let id = format!("h2-09-{}", session.target.address.port());
+    let id = fresh_id();
     let mut connection = Connection::open(session, &[])?;
     let path = format!("/hold?id={id}");
     let last = 2 * limit + 1;

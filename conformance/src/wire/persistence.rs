@@ -2,10 +2,10 @@
 
 use std::io::Write;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
+use super::control::{fresh_id, state, until};
 use super::{Client, Ended, Framing, Received, Response, Session, Stop, When, WireCheck};
 use crate::rule::{Bound, Need};
 
@@ -34,35 +34,6 @@ const REQUESTS: usize = 100;
 
 /// The size of an upload that is not read, in bytes.
 const UPLOAD: usize = 1024 * 1024;
-
-/// An id that nobody has used before.
-pub(super) fn fresh_id(what: &str) -> String {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    format!("{what}-{now:x}-{count}")
-}
-
-/// What the probe application remembers under an id.
-pub(super) fn state(session: &mut Session<'_>, id: &str) -> Result<serde_json::Value, Stop> {
-    let text = session.get(&format!("/state?id={id}"))?.text();
-    serde_json::from_str(&text)
-        .map_err(|error| Stop::blocked("helper-failed", format!("/state gave {text:?}: {error}")))
-}
-
-/// Waits until the probe application has been called so often under an id.
-pub(super) fn until_called(session: &mut Session<'_>, id: &str, times: u64) -> Result<bool, Stop> {
-    let give_up = Instant::now() + session.patience().signal;
-    loop {
-        if state(session, id)?["calls"].as_u64() >= Some(times) {
-            return Ok(true);
-        }
-        if Instant::now() > give_up {
-            return Ok(false);
-        }
-        thread::sleep(session.patience().poll);
-    }
-}
 
 /// Whether this is a whole response with this status and body.
 pub(super) fn is(received: &Received, status: u16, body: &[u8]) -> bool {
@@ -236,7 +207,7 @@ fn closes_after(session: &mut Session<'_>, name: &str, request: Vec<u8>) -> Resu
 fn unprocessed(session: &mut Session<'_>) -> Result<(), Stop> {
     let lines = "Connection: close\r\n";
     let probed = session.has("known") && session.has("state");
-    let id = fresh_id("behind-close");
+    let id = fresh_id();
     let canary = if probed { format!("/known?bytes=3&id={id}") } else { "/".to_owned() };
     let canary = session.request("GET", &canary, "");
     let mut firsts = vec![("GET /", session.request("GET", "/", lines))];
@@ -260,7 +231,7 @@ fn unprocessed(session: &mut Session<'_>) -> Result<(), Stop> {
         session.check(&name, "one answer, then a close", got, held);
     }
     if probed {
-        let calls = state(session, &id)?["calls"].clone();
+        let calls = state(session, &id)?.calls;
         let got = format!("{calls} calls");
         session.check("what is behind a last request", "no call of it", got, calls == 0);
     }
@@ -299,7 +270,7 @@ fn ka_03_http_1_0(session: &mut Session<'_>) -> Result<(), Stop> {
             }
         }
     }
-    let id = fresh_id("behind-1.0");
+    let id = fresh_id();
     let canary = session.request("GET", &format!("/?id={id}"), "");
     let mut client = session.connect()?;
     client.send([old(session, "/", ""), canary].concat());
@@ -309,7 +280,7 @@ fn ka_03_http_1_0(session: &mut Session<'_>) -> Result<(), Stop> {
     let held = behind.is_empty() && ended != Ended::Open;
     session.check("a request behind one of HTTP/1.0", "one answer, then a close", got, held);
     if session.has("state") {
-        let calls = state(session, &id)?["calls"].clone();
+        let calls = state(session, &id)?.calls;
         let name = "what is behind a request of HTTP/1.0";
         session.check(name, "no call of it", format!("{calls} calls"), calls == 0);
     }
@@ -578,10 +549,10 @@ fn ka_07_half_closed(session: &mut Session<'_>) -> Result<(), Stop> {
     if !session.has("hold") || !session.has("state") || !session.has("open") {
         return Ok(());
     }
-    let id = fresh_id("half-closed");
+    let id = fresh_id();
     let mut client = session.connect()?;
     client.send(session.request("GET", &format!("/hold?id={id}"), ""));
-    if !until_called(session, &id, 1)? {
+    if until(session, &id, |state| state.calls > 0)?.calls == 0 {
         return Err(Stop::blocked("helper-failed", "/hold was not called"));
     }
     client.finish();

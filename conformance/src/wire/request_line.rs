@@ -1,11 +1,11 @@
 //! REQ: request line and target.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde_json::Value;
 
+use super::control::fresh_id;
 use super::session::REFUSALS;
 use super::{Client, Ended, Received, Response, Session, Stop, When, WireCheck};
 use crate::verdict::{Case, CaseResult, Kind};
@@ -112,7 +112,7 @@ impl Refusal {
         session: &mut Session<'_>,
         requests: &[Named],
     ) -> Result<(), Stop> {
-        let (first, id) = (session.request("GET", "/", ""), unique());
+        let (first, id) = (session.request("GET", "/", ""), fresh_id());
         let behind = session.request("GET", &format!("/?id={id}"), "");
         each(session, requests, |session, (name, request)| {
             let mut client = session.connect()?;
@@ -181,12 +181,6 @@ pub(super) fn is_served(response: &Response) -> bool {
 /// Whether another request may follow on the connection.
 pub(super) fn persists(response: &Response) -> bool {
     response.version == "HTTP/1.1" && !response.lists("connection", "close")
-}
-
-/// An id that nobody else uses.
-pub(super) fn unique() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    format!("req-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A number in a JSON response.
@@ -603,7 +597,7 @@ fn req_10_absolute_form(session: &mut Session<'_>) -> Result<(), Stop> {
 }
 
 fn req_11_forms_and_methods(session: &mut Session<'_>) -> Result<(), Stop> {
-    let id = unique();
+    let id = fresh_id();
     session.accept("GET /", session.request("GET", "/", ""))?;
     let received = session.ask(session.request("OPTIONS", "*", ""))?;
     let held = matches!(&received, Received::Response(response) if response.status != 400);

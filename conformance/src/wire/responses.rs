@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::persistence::{check, fresh_id, is, next, next_is_intact, shown, state};
+use super::control::{fresh_id, state};
+use super::persistence::{check, is, next, next_is_intact, shown};
 use super::{Client, Ended, Framing, Received, Response, Session, Stop, When, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -204,7 +205,7 @@ pub(super) fn cut_off(
 
 fn rsp_04_long(session: &mut Session<'_>) -> Result<(), Stop> {
     session.accept("GET", next(session))?;
-    let id = fresh_id("long");
+    let id = fresh_id();
     let mut sent = false;
     for (version, request) in both(session, &format!("/long?id={id}")) {
         let (mut client, received) = with_next(session, &request)?;
@@ -224,7 +225,7 @@ fn rsp_04_long(session: &mut Session<'_>) -> Result<(), Stop> {
     let got = format!("{received}, then {:?}", behind.escape_ascii().to_string());
     session.check("bytes behind the announced ones", "none", got, behind.is_empty());
     if sent && session.has("state") {
-        let told = state(session, &id)?["send"].as_str().unwrap_or("unknown").to_owned();
+        let told = state(session, &id)?.send;
         let held = told == "error" || told == "cancelled";
         session.should("the application's side of it", "error or cancelled", told, held);
     }
@@ -268,7 +269,7 @@ fn rsp_06_flushed(session: &mut Session<'_>) -> Result<(), Stop> {
     let upload = session.request("POST", "/gated", "Content-Length: 5\r\n");
     cases.push(("HTTP/1.1, to an upload", [upload, b"hello".to_vec()].concat()));
     for (what, request) in cases {
-        let id = fresh_id("gated");
+        let id = fresh_id();
         let target = format!("/gated?id={id} ");
         let request = String::from_utf8_lossy(&request).replacen("/gated ", &target, 1);
         let mut client = session.connect()?;

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
 
-use super::persistence::{check, fresh_id, is, next, shown, state};
+use super::control::{fresh_id, state};
+use super::persistence::{check, is, next, shown};
 use super::{Client, Ended, Received, Response, Session, Stop, When, WireCheck};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
@@ -159,14 +160,14 @@ fn upg_03_bytes(session: &mut Session<'_>) -> Result<(), Stop> {
         echoed(session, "bytes after the switch, in pieces", &mut client, piece.as_bytes());
     }
 
-    let id = fresh_id("no-request");
+    let id = fresh_id();
     let looks = session.request("GET", &format!("/known?bytes=3&id={id}"), "");
     let (mut client, _) = upgraded(session, &looks)?;
     echoed(session, "bytes that look like a request", &mut client, &looks);
     client.send(&looks);
     echoed(session, "such bytes after the switch", &mut client, &looks);
     if session.has("state") {
-        let calls = state(session, &id)?["calls"].clone();
+        let calls = state(session, &id)?.calls;
         let name = "bytes that look like a request";
         session.check(name, "no call", format!("{calls} calls"), calls == 0);
     }
