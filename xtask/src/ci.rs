@@ -83,7 +83,7 @@ fn seconds(time: Duration) -> String {
 
 fn fmt() -> Result<(), String> {
     command::run(&mut cargo("fmt --all --check"))?;
-    command::run(&mut cargo("fmt --manifest-path bench/Cargo.toml --check"))
+    command::run(&mut cargo("fmt --all --manifest-path bench/Cargo.toml --check"))
 }
 
 fn clippy() -> Result<(), String> {

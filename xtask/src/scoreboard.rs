@@ -105,8 +105,7 @@ fn prepare() -> Result<(), String> {
     fs::create_dir_all(FOLDER).map_err(|error| format!("cannot make {FOLDER}: {error}"))?;
     command::run(&mut cargo("build --release --locked -p gateway-conformance"))?;
     command::run(&mut cargo("build --release --locked -p gateway-examples --bin probe"))?;
-    let line =
-        "build --release --locked --manifest-path bench/Cargo.toml --target-dir bench/target";
+    let line = "build --release --locked --manifest-path bench/Cargo.toml --target-dir bench/target -p probes";
     command::run(&mut cargo(line))
 }
 

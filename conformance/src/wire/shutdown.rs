@@ -281,7 +281,7 @@ fn race(session: &Session<'_>, doomed: &mut Doomed) -> Vec<String> {
             .map(|_| scope.spawn(|| race_one(address, patience, &request, &answers)))
             .collect();
         // All of them are at it.
-        soon(patience.silence * 5, || answers.load(Ordering::Relaxed) > 10 * RACERS);
+        soon(patience.signal / 2, || answers.load(Ordering::Relaxed) > 10 * RACERS);
         doomed.instance.terminate();
         racers.into_iter().filter_map(|racer| racer.join().ok().flatten()).collect()
     })

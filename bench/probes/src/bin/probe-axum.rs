@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bench::probe::{Failure, Head, Probe, address, terminated, upgrade};
 use http_body_util::{BodyStream, StreamBody};
+use probes::{Failure, Head, Probe, address, terminated, upgrade};
 use tokio::net::TcpListener;
 
 async fn serve(

@@ -1,6 +1,5 @@
 //! The probe application on raw hyper and tokio, HTTP/1.1 and HTTP/2: `probe-hyper PORT`.
 
-use bench::probe::{Failure, Head, Probe, address, terminated, upgrade};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
@@ -10,6 +9,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use probes::{Failure, Head, Probe, address, terminated, upgrade};
 use tokio::net::TcpListener;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -1,10 +1,10 @@
 //! The probe application on trillium and tokio: `probe-trillium PORT`.
 
-use bench::probe::{Answer, Content, Failure, Head, Probe, address};
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use futures_util::{AsyncReadExt, TryStreamExt};
 use hyper::body::Frame;
+use probes::{Answer, Content, Failure, Head, Probe, address};
 use trillium::{Body, Conn, HeaderName, Status, Version};
 
 async fn serve(mut conn: Conn) -> Conn {

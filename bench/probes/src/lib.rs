@@ -3,6 +3,8 @@
 //! A server's own part is small: it makes a [`Head`] and a stream of frames of what it got, and a
 //! response of the [`Answer`]. What a failure means is the server's affair too.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;

@@ -5,9 +5,9 @@ use actix_web::error::{ErrorInternalServerError, PayloadError};
 use actix_web::http::{StatusCode, Version};
 use actix_web::web::{Data, Payload, to};
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer};
-use bench::probe::{Answer, Content, Failure, Head, Probe, address};
 use futures_util::{StreamExt, TryStreamExt};
 use hyper::body::Frame;
+use probes::{Answer, Content, Failure, Head, Probe, address};
 
 async fn serve(
     probe: Data<Probe>,
