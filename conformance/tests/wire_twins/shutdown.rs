@@ -20,7 +20,7 @@ use super::twin::{Good, Proxied, Twin, good, pass, replace, tamper};
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::new("SHD-01", "a handler at work", abrupt),
-        Twin::new("SHD-01", "half a request's body", abrupt),
+        Twin::new("SHD-01", "half a request's body|a handler at work", abrupt),
         Twin::new("SHD-01", "a response that is being sent", abrupt),
         Twin::server("SHD-01", "between two requests", clings),
         Twin::server("SHD-01", "before its first request", clings),
