@@ -125,9 +125,9 @@ impl App for Probe {
             "/state" | "/open" => Live::body(&self.0),
             _ => Live::handler(&self.0, &memory),
         };
-        let response = answer(&path, &query, &memory, &self.0, request).await?;
+        let response = answer(&path, &query, &memory, &self.0, request).await;
         live.finished();
-        Ok(response)
+        response
     }
 }
 

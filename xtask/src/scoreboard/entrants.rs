@@ -84,9 +84,9 @@ pub(super) const ENTRANTS: &[Entrant] = &[
     ),
     python(
         "granian-wsgi",
-        "WSGI, one worker, 16 threads",
+        "WSGI, one worker, 128 threads",
         "granian",
-        "granian --interface wsgi --workers 1 --blocking-threads 16 --port {port} wsgi:app",
+        "granian --interface wsgi --workers 1 --blocking-threads 128 --port {port} wsgi:app",
     ),
     python(
         "gunicorn",
