@@ -94,7 +94,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "H2-08",
-        "RST_STREAM cancels the handler of its stream at once, and leaves the connection alone.",
+        "RST_STREAM cancels the handler of its stream at once, or tells it, and leaves the connection \
+         alone.",
         "A browser resets a stream when its user leaves: work for nobody should end.",
         "this project",
         &[Http2, Probe("hold"), Probe("open"), Probe("state")],

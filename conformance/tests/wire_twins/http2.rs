@@ -26,7 +26,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::server("H2-05", "16 MB of CONTINUATION: nothing", crude),
         Twin::server("H2-06", "a window of 10 bytes", crude),
         Twin::server("H2-07", "a stream beside one that waits", crude),
-        Twin::front("H2-08", "running, then running", |bytes| {
+        Twin::front("H2-08", "handler running", |bytes| {
             replace(bytes, b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08", b"\0\0\x04\xfa\0\0\0\0\0bye!");
         }),
         Twin::back("H2-09", "PING", |bytes| replace(bytes, b"12345678", b"87654321")),
