@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use gateway_core::{App, Body, Error, JoinError, respond, spawn};
-use http::{HeaderValue, StatusCode, header};
+use gateway_core::{App, Body, Error, JoinError, Response, respond, spawn};
+use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -150,8 +150,19 @@ fn answer<A: App>(
             Err(error) => return Err(error),
         };
         strict::release(asked, version, &mut response)?;
+        if in_hand.0.slot.is_going() && version <= Version::HTTP_11 {
+            last(&mut response);
+        }
         Ok(response.map(|body| Sent { body, in_hand: Some(in_hand) }))
     })
+}
+
+/// Makes a response the last of its connection. hyper may have been told too late for this one.
+#[cold]
+fn last(response: &mut Response) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// The answer to a request that no app sees. The connection is closed behind it: what follows may

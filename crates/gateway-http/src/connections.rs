@@ -202,6 +202,17 @@ impl Slot {
         self.busy.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// What it is to do: what it has been told, or everybody, where its turn is still to come.
+    fn phase(&self) -> Phase {
+        let all = self.shared.phase.load(Ordering::Acquire);
+        Phase::of(self.phase.load(Ordering::Acquire).max(all))
+    }
+
+    /// Whether it is to go, once it has finished what it has begun.
+    pub(crate) fn is_going(&self) -> bool {
+        self.phase() != Phase::Serve
+    }
+
     /// The body of a request has been given up before its end.
     pub(crate) fn gives_up_a_body(&self) {
         self.unread.store(true, Ordering::Release);
@@ -215,7 +226,7 @@ impl Slot {
     /// Whether its close has to wait for what the client still sends. A server that drains waits
     /// only where it knows that there is something.
     pub(crate) fn lingers(&self) -> bool {
-        match Phase::of(self.phase.load(Ordering::Acquire)) {
+        match self.phase() {
             Phase::Serve => true,
             Phase::Drain => self.has_given_up_a_body(),
             Phase::Close => false,
@@ -258,7 +269,7 @@ impl Connection {
             let before = lock(&self.slot.waker).replace(cx.waker().clone());
             drop(before);
         }
-        Phase::of(self.slot.phase.load(Ordering::Acquire))
+        self.slot.phase()
     }
 
     /// What it is watched under.

@@ -843,18 +843,22 @@ mod tests {
             let finish = finished.clone();
             let (tell, told) = mpsc::channel();
             let tells = Tells(tell);
+            let (begin, begun) = mpsc::channel();
             host.run(async {
                 spawn(async move {
                     let _tells = tells;
                     future::pending::<()>().await;
                 });
                 unblock(move || {
+                    begin.send(()).unwrap();
                     // The task is dropped with the host, so from here on the host is going.
                     told.recv().unwrap();
                     (0..1000).for_each(|_| thread::yield_now());
                     finish.store(true, Ordering::SeqCst);
                 });
             });
+            // A job that has not begun would go down with the host.
+            begun.recv().unwrap();
             drop(host);
             assert!(finished.load(Ordering::SeqCst));
         });
