@@ -238,7 +238,7 @@ fn what_is_no_http_server_is_said_in_a_sentence() {
 #[test]
 fn silent_server_is_given_up() {
     let (listener, url) = listen();
-    tool(&["wire", &url, "--patience", "0.1"]).is(3, &["has not answered `GET /` within"]);
+    tool(&["wire", &url, "--patience", "0.1"]).is(3, &["has not answered `GET /` within 400ms"]);
     drop(listener);
 }
 
