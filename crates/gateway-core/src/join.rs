@@ -242,6 +242,43 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
+/// Awaits the result of a task that belongs to whoever holds this: dropping it cancels the task.
+///
+/// # Cancel safety
+///
+/// As [`JoinHandle`]: awaiting `&mut handle` can be given up and taken up again.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the task"]
+pub struct ScopedHandle<T>(Option<JoinHandle<T>>);
+
+impl<T> ScopedHandle<T> {
+    pub(crate) fn new(handle: JoinHandle<T>) -> ScopedHandle<T> {
+        ScopedHandle(Some(handle))
+    }
+
+    /// Lets the task go on by itself: dropping what this returns cancels nothing.
+    #[must_use = "it is an ordinary handle"]
+    pub fn unscoped(mut self) -> JoinHandle<T> {
+        self.0.take().expect("a handle is unscoped once")
+    }
+}
+
+impl<T> Future for ScopedHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(self.0.as_mut().expect("a handle is unscoped once")).poll(cx)
+    }
+}
+
+impl<T> Drop for ScopedHandle<T> {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.cancel();
+        }
+    }
+}
+
 /// Why there is no result.
 #[derive(Debug)]
 pub enum JoinError {

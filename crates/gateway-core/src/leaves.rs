@@ -9,7 +9,7 @@
 //! | [`sleep`], [`sleep_until`], [`timeout`] | [`Yield::Timer`] | panics: the signature has no room for an error |
 //! | [`poll_io`], which all sockets use | [`Yield::Io`] | an error |
 //! | [`unblock`] | [`Yield::Job`] | the join handle gives an error |
-//! | [`spawn`] | [`Yield::Task`] | the join handle gives an error |
+//! | [`spawn`], [`spawn_scoped`] | [`Yield::Task`] | the join handle gives an error |
 //!
 //! Each leaf takes the waker that it is polled with, so join, select and `FuturesUnordered` work as
 //! they are, and the cost of a wake-up does not grow with the number of waits outstanding.
@@ -22,8 +22,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use crate::client::Attended;
 use crate::coroutine::{self, Coroutine, bounce, trampoline};
-use crate::join::{self, JoinHandle};
+use crate::join::{self, JoinHandle, ScopedHandle};
 use crate::socket::{Attempt, Direction, Operation, Socket};
 use crate::yields::{Io, Job, Task, Timer, Yield};
 
@@ -159,6 +160,35 @@ where
     let (future, handle) = join::task(future);
     let task = Task(Box::pin(Coroutine::new(trampoline, future)));
     start(Yield::Task(task), handle)
+}
+
+/// Starts `future` as [`spawn`] does, to end with whoever holds the handle: dropping that cancels it.
+///
+/// A handler that holds the handles of its children takes them along when it is cancelled, and also
+/// [`disconnected`](crate::disconnected) goes on working in them.
+///
+/// # Errors
+///
+/// As [`spawn`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), gateway_core::JoinError> {
+/// use gateway_core::spawn_scoped;
+///
+/// let parts: Vec<_> = (0..3).map(|n| spawn_scoped(async move { n * n })).collect();
+/// let mut sum = 0;
+/// for part in parts {
+///     sum += part.await?;
+/// }
+/// assert_eq!(sum, 5);
+/// # Ok(())
+/// # }
+/// ```
+pub fn spawn_scoped<F>(future: F) -> ScopedHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    ScopedHandle::new(spawn(Attended::new(future)))
 }
 
 /// Runs `work`, which may block, on a thread kept for that.

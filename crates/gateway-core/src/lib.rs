@@ -14,7 +14,8 @@
 //! | [`Coroutine`] | a future together with the trampoline that drives it | `coroutine.rs` |
 //! | [`sleep`], [`timeout`], [`spawn`], [`unblock`], [`poll_io`] | the only functions that ever yield | `leaves.rs` |
 //! | [`Socket`], [`Reactor`] | a socket, and how its host waits for it | `socket.rs` |
-//! | [`JoinHandle`] | the result of a task or a job | `join.rs` |
+//! | [`JoinHandle`], [`ScopedHandle`] | the result of a task or a job | `join.rs` |
+//! | [`disconnected`], [`draining`] | what a handler hears of its client and its server | `client.rs` |
 //! | [`App`], [`Request`], [`Response`], [`Body`], [`Error`] | what an application is made of | `app.rs`, `body.rs`, `error.rs` |
 //!
 //! # For application authors
@@ -44,6 +45,7 @@
 
 mod app;
 mod body;
+mod client;
 mod coroutine;
 mod error;
 mod join;
@@ -54,10 +56,13 @@ mod yields;
 
 pub use app::{App, IntoResponse, Request, Response, Synchronous, respond, synchronous};
 pub use body::{Body, Sender};
+pub use client::{Client, Departure, disconnected, draining};
 pub use coroutine::{Coroutine, YIELDS_PER_POLL, trampoline};
 pub use error::{BoxError, Error, Fault};
-pub use join::{JoinError, JoinHandle};
-pub use leaves::{Elapsed, Sleep, poll_io, sleep, sleep_until, spawn, timeout, unblock};
+pub use join::{JoinError, JoinHandle, ScopedHandle};
+pub use leaves::{
+    Elapsed, Sleep, poll_io, sleep, sleep_until, spawn, spawn_scoped, timeout, unblock,
+};
 pub use socket::{Direction, Operation, Reactor, Socket};
 pub use trampoline::{Host, Trampoline};
 pub use yields::{Io, Job, Task, Timer, Yield};
