@@ -142,7 +142,10 @@ async fn answer(
     match path {
         "/" => ok("ok\n"),
         "/probe" => ok(format!("gateway-conformance probe 1\nfeatures: {}\n", FEATURES.join(" "))),
-        "/echo" => Ok(Response::new(request.into_body().collect(ECHO_BYTES).await?.into())),
+        "/echo" => {
+            gateway_http::set_body_limit(&request, ECHO_BYTES as u64);
+            Ok(Response::new(request.into_body().collect(ECHO_BYTES).await?.into()))
+        }
         "/reflect" => reflect(request).await,
         "/read" => read(request, memory, false).await,
         "/late-read" => {

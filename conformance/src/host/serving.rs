@@ -19,7 +19,7 @@ use gateway_core::{
     App, Body, Coroutine, Error, JoinHandle, Request, Response, Task, Trampoline, Yield, sleep,
     spawn, trampoline, unblock,
 };
-use gateway_http::Server;
+use gateway_http::{Deadlines, Server};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tracing::dispatcher::{Dispatch, with_default};
@@ -57,6 +57,11 @@ impl Clients {
     }
 }
 
+/// The usual deadlines, but for the drain's.
+fn draining_in(drain: Duration) -> Deadlines {
+    Deadlines { drain, ..Deadlines::default() }
+}
+
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
 }
@@ -75,7 +80,7 @@ fn serve<T: Send>(
     talk: impl FnOnce(&mut Clients) -> T + Send,
 ) -> T {
     let host = subject.start();
-    serve_with(Server::new(app).drain_deadline(DRAIN), |serving| host.run(serving), talk)
+    serve_with(Server::new(app).deadlines(draining_in(DRAIN)), |serving| host.run(serving), talk)
 }
 
 type Serving = Pin<Box<dyn Future<Output = io::Result<()>>>>;
@@ -160,7 +165,7 @@ pub(super) fn run_06_a_server_drains(subject: &Subject) {
             }
         }
     };
-    let server = Server::new(app.clone()).drain_deadline(2 * give_up());
+    let server = Server::new(app.clone()).deadlines(draining_in(2 * give_up()));
     serve_with(
         server,
         |serving| host.run(serving),
@@ -182,7 +187,7 @@ pub(super) fn run_06_a_server_drains(subject: &Subject) {
             assert_eq!(answer, "done", "the answer to a request in hand when the server drains");
         },
     );
-    let server = Server::new(app).drain_deadline(Duration::from_millis(50));
+    let server = Server::new(app).deadlines(draining_in(Duration::from_millis(50)));
     serve_with(
         server,
         |serving| host.run(serving),
@@ -222,7 +227,7 @@ pub(super) fn drp_04_what_is_sent_to_nobody_gives_an_error(subject: &Subject) {
             Coroutine::new(Arc::new(recording), recorded(serving, dispatch)).await
         })
     };
-    serve_with(Server::new(app).drain_deadline(DRAIN), run, |clients| {
+    serve_with(Server::new(app).deadlines(draining_in(DRAIN)), run, |clients| {
         for _ in 0..3 {
             let mut client = clients.connect();
             client.send(get("/"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway_conformance::probe;
 use gateway_conformance::wire::Instance;
-use gateway_http::Server;
+use gateway_http::{Deadlines, Server};
 use gateway_tests::Serving;
 use gateway_tokio::Tokio;
 
@@ -45,7 +45,8 @@ fn a_server_that_drains_passes() {
 
 /// Drops at once what it has in hand.
 fn abrupt() -> Box<dyn Instance> {
-    let server = Server::new(probe::app()).drain_deadline(Duration::ZERO);
+    let server = Server::new(probe::app())
+        .deadlines(Deadlines { drain: Duration::ZERO, ..Deadlines::default() });
     Box::new(Good(Serving::start(Tokio::new(2).expect("the host starts"), server)))
 }
 

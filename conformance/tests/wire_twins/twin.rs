@@ -11,7 +11,7 @@ use gateway_conformance::scout;
 use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
 use gateway_conformance::{Verdict, probe};
 use gateway_core::App;
-use gateway_http::Server;
+use gateway_http::{Deadlines, Server};
 use gateway_tests::Serving;
 use gateway_tokio::Tokio;
 
@@ -153,7 +153,7 @@ pub(crate) struct Good(pub(crate) Serving);
 
 impl Good {
     pub(crate) fn start(app: impl App) -> Good {
-        let server = Server::new(app).drain_deadline(DRAIN);
+        let server = Server::new(app).deadlines(Deadlines { drain: DRAIN, ..Deadlines::default() });
         Good(Serving::start(Tokio::new(2).expect("the host starts"), server))
     }
 }

@@ -97,7 +97,15 @@ pub(crate) fn stream(bytes: u64) -> Response {
     with_type(body, "application/octet-stream")
 }
 
+/// The largest upload, in bytes: it is hashed piece by piece, and never held.
+const UPLOAD: u64 = 4 * 1024 * 1024 * 1024;
+
+/// How long one may take.
+const UPLOAD_TIME: Duration = Duration::from_secs(15 * 60);
+
 pub(crate) async fn upload(request: Request) -> Answer {
+    gateway_http::set_body_limit(&request, UPLOAD);
+    gateway_http::handler_deadline(UPLOAD_TIME);
     let mut body = request.into_body();
     let (mut bytes, mut hash) = (0, Sha256::new());
     while let Some(frame) = body.frame().await {

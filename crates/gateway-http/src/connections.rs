@@ -1,34 +1,42 @@
 //! `Connections`: what a server knows of all its connections, and how it tells them to go.
 //!
-//! A connection is idle while no request is in its hands, and busy from the moment its app is called
-//! until the response has been sent or given up. It costs a request two counter updates and no timer:
-//! one sweep per second looks at all connections, so a deadline may be up to two seconds late.
+//! A connection is busy from the moment its app is called until the response has been sent or given
+//! up. It costs a request a few stores and no timer: one sweep looks at all connections, a few times
+//! within the shortest deadline and at least once per second.
+//!
+//! | activity | entered | its deadline |
+//! |---|---|---|
+//! | `Opening` | when it is accepted | `head` |
+//! | `Reading` | with the first byte of a head | `head` |
+//! | `Busy` | with a whole head | `grace`, once its client has closed its sending side |
+//! | `Idle` | when the last response has been sent or given up | `idle` |
+//! | `Upgraded` | when the app has taken it over | none: it is the app's |
 //!
 //! | phase | entered | what the connection does |
 //! |---|---|---|
 //! | `Serve` | at the start | serves |
 //! | `Drain` | the server drains, or the connection was idle too long | finishes what it has begun, then closes |
-//! | `Close` | the drain deadline, its client is gone, or the next sweep finds it idle still | drops everything at once |
+//! | `Late` | a head has not come in time | says so, and closes |
+//! | `Close` | the drain deadline, its client is gone, or the next sweep finds it there still | drops everything at once |
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use gateway_core::{Client, Departure};
 use slab::Slab;
 
-use crate::departures::Departure;
+use crate::bounds::{Deadline, Deadlines, Limits};
+use crate::delivery::Receipt;
+use crate::departures::Left;
+use crate::monitor::Activity;
 
-/// How long a connection may stay without a complete request head: between requests, or while its
-/// bytes drip in.
-pub const IDLE_DEADLINE: Duration = Duration::from_secs(30);
+/// How often the connections are looked at, unless a deadline is shorter than four of these.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long requests go on for a client that has closed its sending side. It may wait for its answer,
-/// or be gone: nobody can tell.
-pub const DEPARTURE_GRACE: Duration = Duration::from_secs(30);
-
-/// How often the connections are looked at.
-pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+/// How often they are looked at, however short a deadline is.
+const SHORTEST_SWEEP: Duration = Duration::from_millis(5);
 
 /// How many bits of a connection's number its key takes: more than there can be descriptors.
 const KEY_BITS: u32 = 32;
@@ -42,6 +50,7 @@ const STAYS: u64 = u64::MAX;
 pub(crate) enum Phase {
     Serve,
     Drain,
+    Late,
     Close,
 }
 
@@ -50,23 +59,27 @@ impl Phase {
         match number {
             0 => Phase::Serve,
             1 => Phase::Drain,
+            2 => Phase::Late,
             _ => Phase::Close,
         }
     }
 }
 
 /// All connections of a server. Dropping it closes them.
-#[derive(Default)]
 pub(crate) struct Connections {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
-struct Shared {
+/// What the server, its connections and its monitors share.
+pub(crate) struct Shared {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) limits: Limits,
+    ready: AtomicBool,
     /// The number of sweeps so far: the connections' clock.
     now: AtomicU64,
     /// What every connection is to do at least.
     phase: AtomicU8,
+    passed: [AtomicU64; Deadline::ALL.len()],
     open: Mutex<Open>,
 }
 
@@ -75,12 +88,85 @@ struct Open {
     slots: Slab<Weak<Slot>>,
     /// How many have been admitted so far.
     admitted: u64,
-    /// Whoever waits for the last one to go.
+    /// Whoever waits for one to go, or for the last one.
     waiting: Option<Waker>,
 }
 
+impl Shared {
+    /// When the connections are looked at next: often enough for the shortest deadline.
+    pub(crate) fn sweep_after(&self) -> Duration {
+        let Deadlines { head, idle, grace, .. } = self.deadlines;
+        (head.min(idle).min(grace) / 4).clamp(SHORTEST_SWEEP, SWEEP)
+    }
+
+    /// A deadline as a number of sweeps.
+    fn sweeps(&self, deadline: Duration) -> u64 {
+        deadline.as_nanos().div_ceil(self.sweep_after().as_nanos()) as u64
+    }
+
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// A deadline has passed: says so, to the log and to whoever watches.
+    #[cold]
+    pub(crate) fn passes(&self, deadline: Deadline) {
+        self.passed[deadline as usize].fetch_add(1, Ordering::Relaxed);
+        let after = deadline.of(&self.deadlines);
+        match deadline {
+            // As it should be.
+            Deadline::Idle => tracing::debug!(?after, "the {deadline} deadline has passed"),
+            _ => tracing::info!(?after, "the {deadline} deadline has passed"),
+        }
+    }
+
+    /// How often it has passed.
+    pub(crate) fn passed(&self, deadline: Deadline) -> u64 {
+        self.passed[deadline as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.open).slots.len()
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        lock(&self.open).admitted
+    }
+
+    /// All of them, for use without the lock: they take it themselves when they go.
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
+        lock(&self.open).slots.iter().filter_map(|(_, slot)| slot.upgrade()).collect()
+    }
+}
+
 impl Connections {
-    /// Admits a connection, idle at first.
+    pub(crate) fn new(deadlines: Deadlines, limits: Limits) -> Connections {
+        let shared = Shared {
+            deadlines,
+            limits,
+            ready: AtomicBool::new(false),
+            now: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Serve as u8),
+            passed: Default::default(),
+            open: Mutex::default(),
+        };
+        Connections { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Admits a connection.
     pub(crate) fn admit(&self) -> Connection {
         let mut open = lock(&self.shared.open);
         open.admitted += 1;
@@ -90,48 +176,81 @@ impl Connections {
             shared: self.shared.clone(),
             key: entry.key(),
             number: (admitted << KEY_BITS) | entry.key() as u64,
+            client: Client::default(),
             left: AtomicU64::new(STAYS),
             phase: AtomicU8::new(Phase::Serve as u8),
+            waits: AtomicU8::new(OPENING),
             busy: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
-            idle_since: AtomicU64::new(self.shared.now.load(Ordering::Relaxed)),
+            since: AtomicU64::new(self.shared.now()),
             waker: Mutex::new(None),
+            receipts: Mutex::default(),
+            has_receipts: AtomicBool::new(false),
         });
         entry.insert(Arc::downgrade(&slot));
         drop(open);
         // After the insertion: whoever tells everyone has either seen this one, or is seen here.
-        slot.phase.fetch_max(self.shared.phase.load(Ordering::Acquire), Ordering::AcqRel);
+        let phase = self.shared.phase.load(Ordering::Acquire);
+        if phase != Phase::Serve as u8 {
+            slot.client.drains();
+            slot.tell(Phase::of(phase));
+        }
         Connection { slot, registered: None }
     }
 
-    /// Tells connections that have been idle for too long to go. To be called once per [`SWEEP`].
+    /// Tells connections to go whose deadline has passed. To be called once per sweep.
     pub(crate) fn sweep(&self) {
-        let now = self.shared.now.fetch_add(1, Ordering::Relaxed) + 1;
-        let deadline = IDLE_DEADLINE.as_secs() / SWEEP.as_secs();
-        let grace = DEPARTURE_GRACE.as_secs() / SWEEP.as_secs();
-        for slot in self.slots() {
-            let left = slot.left.load(Ordering::Relaxed);
-            if left != STAYS && now.saturating_sub(left) > grace {
-                slot.tell(Phase::Close);
-            }
-            let since = slot.idle_since.load(Ordering::Relaxed);
-            if slot.busy.load(Ordering::Acquire) == 0 && now.saturating_sub(since) > deadline {
-                let told = Phase::of(slot.phase.load(Ordering::Acquire));
-                slot.tell(if told == Phase::Serve { Phase::Drain } else { Phase::Close });
+        let shared = &self.shared;
+        let now = shared.now.fetch_add(1, Ordering::Relaxed) + 1;
+        let Deadlines { head, idle, grace, .. } = shared.deadlines;
+        let [head, idle, grace] = [head, idle, grace].map(|deadline| shared.sweeps(deadline));
+        for slot in shared.slots() {
+            let since = |moment: &AtomicU64| now.saturating_sub(moment.load(Ordering::Relaxed));
+            let told = Phase::of(slot.phase.load(Ordering::Acquire));
+            match slot.activity() {
+                Activity::Upgraded => {}
+                Activity::Busy => {
+                    let left = slot.left.load(Ordering::Relaxed) != STAYS;
+                    if left && told < Phase::Close && since(&slot.left) > grace {
+                        shared.passes(Deadline::Grace);
+                        slot.tell(Phase::Close);
+                    }
+                }
+                Activity::Opening | Activity::Reading if since(&slot.since) > head => {
+                    if told < Phase::Late {
+                        shared.passes(Deadline::Head);
+                        slot.tell(Phase::Late);
+                    } else {
+                        slot.tell(Phase::Close);
+                    }
+                }
+                Activity::Idle if since(&slot.since) > idle => {
+                    if told < Phase::Drain {
+                        shared.passes(Deadline::Idle);
+                        slot.tell(Phase::Drain);
+                    } else {
+                        slot.tell(Phase::Close);
+                    }
+                }
+                Activity::Opening | Activity::Reading | Activity::Idle => {}
             }
         }
     }
 
     /// Takes note of clients that have left.
-    pub(crate) fn note(&self, departures: &[Departure]) {
+    pub(crate) fn note(&self, departures: &[Left]) {
         for departure in departures {
             let key = (departure.number & ((1 << KEY_BITS) - 1)) as usize;
             let slot = lock(&self.shared.open).slots.get(key).and_then(Weak::upgrade);
-            // Its number tells it from a successor, when it has been handed over by an upgrade.
+            // Its number tells it from a successor.
             match slot.filter(|slot| slot.number == departure.number) {
-                Some(slot) if departure.gone => slot.tell(Phase::Close),
+                Some(slot) if departure.gone => {
+                    slot.client.leaves(Departure::Gone);
+                    slot.tell(Phase::Close);
+                }
                 Some(slot) => {
-                    slot.left.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed)
+                    slot.left.store(self.shared.now(), Ordering::Relaxed);
+                    slot.client.leaves(Departure::HalfClosed);
                 }
                 None => {}
             }
@@ -141,29 +260,32 @@ impl Connections {
     /// Tells every connection, also those still to come.
     pub(crate) fn tell(&self, phase: Phase) {
         self.shared.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        for slot in self.slots() {
+        for slot in self.shared.slots() {
+            slot.client.drains();
             slot.tell(phase);
         }
     }
 
+    /// Ready when one more may be admitted.
+    pub(crate) fn poll_place(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.shared.limits.connections;
+        self.poll_fewer(limit, cx)
+    }
+
     /// Ready when there are none left, nor any of their requests.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_fewer(1, cx)
+    }
+
+    fn poll_fewer(&self, than: usize, cx: &mut Context<'_>) -> Poll<()> {
         let mut open = lock(&self.shared.open);
-        if open.slots.is_empty() {
+        if open.slots.len() < than {
             return Poll::Ready(());
         }
-        open.waiting = Some(cx.waker().clone());
+        let before = open.waiting.replace(cx.waker().clone());
+        drop(open);
+        drop(before);
         Poll::Pending
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.shared.open).slots.len()
-    }
-
-    /// All of them, for use without the lock: they take it themselves when they go.
-    fn slots(&self) -> Vec<Arc<Slot>> {
-        lock(&self.shared.open).slots.iter().filter_map(|(_, slot)| slot.upgrade()).collect()
     }
 }
 
@@ -173,24 +295,89 @@ impl Drop for Connections {
     }
 }
 
-/// What the server knows of one connection. It is gone when the connection and all its requests
-/// have let go of it.
+// What a connection waits for while no request is in hand.
+const OPENING: u8 = 0;
+const READING: u8 = 1;
+const IDLE: u8 = 2;
+const UPGRADED: u8 = 3;
+
+/// What the server knows of one connection. It is gone when the connection's stream and all its
+/// requests have let go of it.
 pub(crate) struct Slot {
     shared: Arc<Shared>,
     key: usize,
     /// Its key, and how many were admitted before it: unlike the key, never used again.
     number: u64,
+    client: Client,
     phase: AtomicU8,
+    waits: AtomicU8,
     busy: AtomicUsize,
     /// Whether the body of a request has been given up before its end.
     unread: AtomicBool,
-    idle_since: AtomicU64,
+    /// Since when it waits for what it waits for.
+    since: AtomicU64,
     /// When its client has closed its sending side, or `STAYS`.
     left: AtomicU64,
     waker: Mutex<Option<Waker>>,
+    /// Of responses that have come to their end, and are still to be sent.
+    receipts: Mutex<Vec<Receipt>>,
+    has_receipts: AtomicBool,
 }
 
 impl Slot {
+    /// The bounds that it is under.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Whoever is at the other end.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it is doing.
+    pub(crate) fn activity(&self) -> Activity {
+        match self.waits.load(Ordering::Acquire) {
+            UPGRADED => Activity::Upgraded,
+            _ if self.busy.load(Ordering::Acquire) > 0 => Activity::Busy,
+            OPENING => Activity::Opening,
+            READING => Activity::Reading,
+            _ => Activity::Idle,
+        }
+    }
+
+    /// Bytes have come, of a head if no request is in hand.
+    #[inline]
+    pub(crate) fn reads(&self) {
+        match self.waits.load(Ordering::Relaxed) {
+            // The deadline of the first head runs from the accept on.
+            OPENING => self.waits.store(READING, Ordering::Release),
+            IDLE if self.busy.load(Ordering::Relaxed) == 0 => self.waits_for(READING),
+            _ => {}
+        }
+    }
+
+    /// The server's clock, in seconds as the sweep counts them.
+    pub(crate) fn second(&self) -> u64 {
+        let sweeps = self.shared.sweep_after().saturating_mul(self.shared.now() as u32);
+        sweeps.as_secs()
+    }
+
+    /// HTTP/2 has begun: its connection is idle without a stream, whatever else comes.
+    pub(crate) fn speaks_http2(&self) {
+        self.waits_for(IDLE);
+    }
+
+    /// The app has taken it over.
+    pub(crate) fn is_handed_over(&self) {
+        self.waits.store(UPGRADED, Ordering::Release);
+    }
+
+    fn waits_for(&self, what: u8) {
+        self.since.store(self.shared.now(), Ordering::Relaxed);
+        self.waits.store(what, Ordering::Release);
+    }
+
     /// One more request is in its hands.
     pub(crate) fn begin(&self) {
         self.busy.fetch_add(1, Ordering::AcqRel);
@@ -198,12 +385,14 @@ impl Slot {
 
     /// One request less.
     pub(crate) fn end(&self) {
-        self.idle_since.store(self.shared.now.load(Ordering::Relaxed), Ordering::Relaxed);
+        if self.waits.load(Ordering::Relaxed) != UPGRADED {
+            self.waits_for(IDLE);
+        }
         self.busy.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// What it is to do: what it has been told, or everybody, where its turn is still to come.
-    fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let all = self.shared.phase.load(Ordering::Acquire);
         Phase::of(self.phase.load(Ordering::Acquire).max(all))
     }
@@ -227,9 +416,37 @@ impl Slot {
     /// only where it knows that there is something.
     pub(crate) fn lingers(&self) -> bool {
         match self.phase() {
-            Phase::Serve => true,
+            _ if self.activity() == Activity::Upgraded => false,
+            Phase::Serve | Phase::Late => true,
             Phase::Drain => self.has_given_up_a_body(),
             Phase::Close => false,
+        }
+    }
+
+    /// Keeps a receipt until what has been written is sent.
+    #[cold]
+    pub(crate) fn owes(&self, receipt: Receipt) {
+        lock(&self.receipts).push(receipt);
+        self.has_receipts.store(true, Ordering::Release);
+    }
+
+    /// All that has been written is sent.
+    #[inline]
+    pub(crate) fn sent(&self) {
+        if self.has_receipts.load(Ordering::Acquire) {
+            self.has_receipts.store(false, Ordering::Release);
+            let receipts = std::mem::take(&mut *lock(&self.receipts));
+            receipts.into_iter().for_each(Receipt::sent);
+        }
+    }
+
+    /// To wake when it is told something, in the place of whom it would have woken before.
+    pub(crate) fn wakes(&self, waker: &Waker) {
+        let mut registered = lock(&self.waker);
+        if !registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+            let before = registered.replace(waker.clone());
+            drop(registered);
+            drop(before);
         }
     }
 
@@ -246,7 +463,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = lock(&self.shared.open);
         open.slots.remove(self.key);
-        let waiting = if open.slots.is_empty() { open.waiting.take() } else { None };
+        let waiting = open.waiting.take();
         drop(open);
         if let Some(waiting) = waiting {
             waiting.wake();
@@ -254,7 +471,7 @@ impl Drop for Slot {
     }
 }
 
-/// One connection's own end.
+/// One connection's own end. Dropping it means that its client gets nothing more.
 pub(crate) struct Connection {
     slot: Arc<Slot>,
     /// The waker that the server wakes, kept here too to compare without the lock.
@@ -266,10 +483,14 @@ impl Connection {
     pub(crate) fn phase(&mut self, cx: &mut Context<'_>) -> Phase {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.registered = Some(cx.waker().clone());
-            let before = lock(&self.slot.waker).replace(cx.waker().clone());
-            drop(before);
+            self.slot.wakes(cx.waker());
         }
         self.slot.phase()
+    }
+
+    /// Whether a request is in hand.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.slot.busy.load(Ordering::Acquire) > 0
     }
 
     /// What it is watched under.
@@ -277,9 +498,17 @@ impl Connection {
         self.slot.number
     }
 
-    /// What its requests hold on to.
+    /// What its stream and its requests hold on to.
     pub(crate) fn slot(&self) -> Arc<Slot> {
         self.slot.clone()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.slot.activity() != Activity::Upgraded {
+            self.slot.client.leaves(Departure::Gone);
+        }
     }
 }
 
@@ -291,59 +520,96 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn connections() -> Connections {
+        Connections::new(Deadlines::default(), Limits { connections: 2, ..Limits::default() })
+    }
+
     fn phase(connection: &mut Connection) -> Phase {
         connection.phase(&mut Context::from_waker(Waker::noop()))
     }
 
     fn sweeps(connections: &Connections, deadline: Duration) {
-        for _ in 0..deadline.as_secs() / SWEEP.as_secs() + 1 {
-            connections.sweep();
-        }
+        (0..connections.shared.sweeps(deadline)).for_each(|_| connections.sweep());
+    }
+
+    /// A connection that has served a request.
+    fn idle(connections: &Connections) -> Connection {
+        let connection = connections.admit();
+        connection.slot.begin();
+        connection.slot.end();
+        connection
     }
 
     #[test]
     fn an_idle_connection_drains_and_then_closes() {
-        let connections = Connections::default();
-        let mut connection = connections.admit();
-        sweeps(&connections, IDLE_DEADLINE - SWEEP);
+        let connections = connections();
+        let mut connection = idle(&connections);
+        sweeps(&connections, Deadlines::default().idle);
         assert_eq!(phase(&mut connection), Phase::Serve);
         connections.sweep();
         assert_eq!(phase(&mut connection), Phase::Drain);
         connections.sweep();
         assert_eq!(phase(&mut connection), Phase::Close);
+        assert_eq!(connections.shared.passed(Deadline::Idle), 1);
+    }
+
+    #[test]
+    fn a_head_is_late_however_its_bytes_come() {
+        let connections = connections();
+        let [mut silent, mut dripping] = [connections.admit(), idle(&connections)];
+        for _ in 0..connections.shared.sweeps(Deadlines::default().head) {
+            dripping.slot.reads();
+            connections.sweep();
+        }
+        assert_eq!([phase(&mut silent), phase(&mut dripping)], [Phase::Serve; 2]);
+        connections.sweep();
+        assert_eq!([phase(&mut silent), phase(&mut dripping)], [Phase::Late; 2]);
+        assert_eq!(connections.shared.passed(Deadline::Head), 2);
     }
 
     #[test]
     fn a_busy_connection_is_never_idle_and_begins_anew_afterwards() {
-        let connections = Connections::default();
+        let connections = connections();
         let mut connection = connections.admit();
         connection.slot().begin();
-        sweeps(&connections, IDLE_DEADLINE * 3);
+        sweeps(&connections, Deadlines::default().idle * 3);
         assert_eq!(phase(&mut connection), Phase::Serve);
         connection.slot().end();
-        sweeps(&connections, IDLE_DEADLINE - SWEEP);
+        sweeps(&connections, Deadlines::default().idle);
         assert_eq!(phase(&mut connection), Phase::Serve);
         connections.sweep();
         assert_eq!(phase(&mut connection), Phase::Drain);
     }
 
     #[test]
+    fn a_connection_that_was_handed_over_has_no_deadline() {
+        let connections = connections();
+        let mut connection = connections.admit();
+        connection.slot.begin();
+        connection.slot.is_handed_over();
+        connection.slot.end();
+        sweeps(&connections, Deadlines::default().idle * 3);
+        assert_eq!(phase(&mut connection), Phase::Serve);
+    }
+
+    #[test]
     fn a_reset_closes_at_once_and_a_closed_half_after_a_grace_time() {
-        let connections = Connections::default();
+        let connections = connections();
         let [mut reset, mut half, mut other] = [(); 3].map(|()| connections.admit());
         half.slot().begin();
         other.slot().begin();
-        let note = |number, gone| connections.note(&[Departure { number, gone }]);
+        let note = |number, gone| connections.note(&[Left { number, gone }]);
         note(reset.number(), true);
         note(half.number(), false);
         assert_eq!([phase(&mut reset), phase(&mut half)], [Phase::Close, Phase::Serve]);
-        sweeps(&connections, DEPARTURE_GRACE);
+        sweeps(&connections, Deadlines::default().grace);
+        connections.sweep();
         assert_eq!([phase(&mut half), phase(&mut other)], [Phase::Close, Phase::Serve]);
     }
 
     #[test]
     fn a_successor_is_not_taken_for_the_one_that_left() {
-        let connections = Connections::default();
+        let connections = connections();
         let number = connections.admit().number();
         let mut successor = connections.admit();
         assert_eq!(
@@ -351,13 +617,13 @@ mod tests {
             number & u64::from(u32::MAX),
             "the key is used again"
         );
-        connections.note(&[Departure { number, gone: true }]);
+        connections.note(&[Left { number, gone: true }]);
         assert_eq!(phase(&mut successor), Phase::Serve);
     }
 
     #[test]
     fn all_are_gone_when_their_requests_are() {
-        let connections = Connections::default();
+        let connections = connections();
         let cx = &mut Context::from_waker(Waker::noop());
         let connection = connections.admit();
         let request = connection.slot();
@@ -368,8 +634,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_places_as_the_limit_says() {
+        let connections = connections();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let places = [connections.admit(), connections.admit()];
+        assert!(connections.poll_place(cx).is_pending());
+        drop(places);
+        assert!(connections.poll_place(cx).is_ready());
+    }
+
+    #[test]
     fn whoever_comes_while_the_server_drains_is_told_so() {
-        let connections = Connections::default();
+        let connections = connections();
         connections.tell(Phase::Drain);
         assert_eq!(phase(&mut connections.admit()), Phase::Drain);
     }

@@ -24,7 +24,7 @@ const BATCH: usize = 64;
 
 /// One client that has left.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Departure {
+pub(crate) struct Left {
     /// The number that its connection was watched under.
     pub(crate) number: u64,
     /// Whether nothing can reach it any more.
@@ -59,22 +59,22 @@ impl Watch {
 
 impl Departures {
     /// Waits for the next ones.
-    pub(crate) async fn next(&mut self) -> io::Result<Vec<Departure>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Vec<Left>> {
         std::future::poll_fn(|cx| poll_io(&mut self.epoll, Direction::Read, cx, take)).await
     }
 }
 
 /// Takes what the system has, without waiting.
-fn take(epoll: BorrowedFd<'_>) -> io::Result<(Vec<Departure>, bool)> {
+fn take(epoll: BorrowedFd<'_>) -> io::Result<(Vec<Left>, bool)> {
     let mut events = [MaybeUninit::uninit(); BATCH];
     let (events, _) = epoll::wait(epoll, &mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     if events.is_empty() {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    let departure = |event: &epoll::Event| {
+    let left = |event: &epoll::Event| {
         let epoll::Event { flags, data } = *event;
         let gone = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
-        Departure { number: data.u64(), gone }
+        Left { number: data.u64(), gone }
     };
-    Ok((events.iter().map(departure).collect(), false))
+    Ok((events.iter().map(left).collect(), false))
 }

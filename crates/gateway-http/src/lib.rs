@@ -20,9 +20,17 @@
 //! |---|---|
 //! | `server.rs` | the accept loop, and the way to shut down |
 //! | `listener.rs` | `127.0.0.1:8080` or `unix:path` |
-//! | `connection.rs` | one connection: which protocol, which app, when to go |
+//! | `bounds.rs` | deadlines and limits, with what the client sees of them |
+//! | `lifespan.rs` | what an app does before the first request and after the last |
+//! | `monitor.rs` | what a server shows of itself |
+//! | `connection.rs` | one connection: which protocol, when to go |
+//! | `exchange.rs` | one request on its way to the app, and its response on the way back |
 //! | `connections.rs` | what the server knows of all its connections |
 //! | `departures.rs` | clients that leave while their request is in hand |
+//! | `detached.rs` | handlers that go on without their client |
+//! | `delivery.rs` | whether a response was sent whole |
+//! | `guarded.rs` | a connection's stream under its server's eyes |
+//! | `flood.rs` | frames of HTTP/2 that carry nothing |
 //! | `strict.rs` | what hyper lets through, and the gateway does not |
 //! | `announced.rs` | a body that keeps to the length that its head announces |
 //! | `linger.rs` | closing without losing the last response |
@@ -32,20 +40,34 @@
 #![forbid(unsafe_code)]
 
 mod announced;
+mod bounds;
 mod connection;
 mod connections;
+mod delivery;
 mod departures;
+mod detached;
+mod exchange;
+mod flood;
+mod guarded;
+mod lifespan;
 mod linger;
 mod listener;
+mod monitor;
 mod preface;
 mod server;
 mod strict;
 mod upgrade;
 
-pub use connection::HEAD_BYTES;
-pub use connections::{DEPARTURE_GRACE, IDLE_DEADLINE};
+pub use bounds::{Deadline, Deadlines, Limits};
+pub use connection::STREAM_BUFFER;
+pub use delivery::{Delivery, delivery};
+pub use detached::{Notified, RunOn, notified, run_on};
+pub use exchange::{handler_deadline, set_body_limit};
+pub use flood::FLOOD;
+pub use guarded::WRITE_PROGRESS;
 pub use linger::LINGER;
 pub use listener::Listener;
-pub use server::{Bound, DRAIN_DEADLINE, Server};
+pub use monitor::{Activity, Monitor};
+pub use server::{Bound, Server};
 pub use strict::UPGRADE_BODY;
 pub use upgrade::{Upgraded, upgrade};

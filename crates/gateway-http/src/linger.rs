@@ -6,14 +6,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use gateway_core::{Sleep, sleep};
 use hyper::rt::{Read, ReadBuf};
-
-use crate::connections::Slot;
 
 /// How long a connection that has been closed on this side goes on to be read.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -24,28 +21,20 @@ const DROPPED_BYTES: usize = 8 * 1024;
 /// How many such pieces are dropped in one poll.
 const PIECES_PER_POLL: u32 = 16;
 
-/// How a connection's stream lingers: as long as the connection is its server's, so not after an
-/// upgrade.
+/// How a connection's stream lingers.
+#[derive(Default)]
 pub(crate) struct Linger {
-    slot: Weak<Slot>,
     until: Option<Sleep>,
 }
 
 impl Linger {
-    pub(crate) fn new(slot: Weak<Slot>) -> Linger {
-        Linger { slot, until: None }
-    }
-
     /// Reads and drops, once the sending side has been closed. Ready when the client has closed as
-    /// well, the time is over, or there is nothing to wait for.
+    /// well, or the time is over.
     pub(crate) fn poll<S: Read + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if !self.slot.upgrade().is_some_and(|slot| slot.lingers()) {
-            return Poll::Ready(());
-        }
         let mut dropped = [0; DROPPED_BYTES];
         for _ in 0..PIECES_PER_POLL {
             let mut buf = ReadBuf::new(&mut dropped);

@@ -6,33 +6,38 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::linger::Linger;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 /// What a client opens with when it speaks HTTP/2.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The protocol that a client has chosen by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
-    /// It left without a byte.
+    /// It left without a byte, or without enough of them to tell when the server drains.
     None,
+    /// It has sent a few bytes, and has no more time for the rest.
+    Late,
 }
 
-/// A connection's stream, whose first bytes have been looked at, and which is closed with care.
+/// A connection's stream, whose first bytes have been looked at.
 pub(crate) struct Rewound<S> {
-    stream: S,
-    linger: Linger,
+    pub(crate) stream: S,
     first: [u8; PREFACE.len()],
     given: u8,
     read: u8,
 }
 
 impl<S: Read + Unpin> Rewound<S> {
-    pub(crate) fn new(stream: S, linger: Linger) -> Rewound<S> {
-        Rewound { stream, linger, first: [0; PREFACE.len()], given: 0, read: 0 }
+    pub(crate) fn new(stream: S) -> Rewound<S> {
+        Rewound { stream, first: [0; PREFACE.len()], given: 0, read: 0 }
+    }
+
+    /// Whether a byte has come.
+    pub(crate) fn has_read(&self) -> bool {
+        self.read > 0
     }
 
     /// Reads until the first bytes tell which protocol it is, and no further than the preface.
@@ -101,16 +106,13 @@ impl<S: Read + Write + Unpin> Write for Rewound<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        this.linger.poll(&mut this.stream, cx).map(Ok)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Weak;
     use std::task::Waker;
 
     /// Gives out its bytes in pieces of a given size, then the end.
@@ -132,7 +134,7 @@ mod tests {
     /// The protocol, and everything that can be read afterwards.
     fn detect(bytes: &'static [u8], piece: usize) -> (Protocol, Vec<u8>) {
         let cx = &mut Context::from_waker(Waker::noop());
-        let mut stream = Rewound::new(Pieces(bytes, piece), Linger::new(Weak::new()));
+        let mut stream = Rewound::new(Pieces(bytes, piece));
         let Poll::Ready(Ok(protocol)) = stream.poll_protocol(cx) else { panic!("{bytes:?}") };
         let mut all = Vec::new();
         loop {

@@ -1,6 +1,7 @@
 //! `Server`: an app, where it listens, and how it ends.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -8,17 +9,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use gateway_core::{App, Host, sleep, spawn, timeout};
-
+use gateway_core::{App, Error, Host, sleep, spawn, timeout};
 use gateway_net::Stream;
 
+use crate::bounds::{Deadline, Deadlines, Limits};
 use crate::connection;
-use crate::connections::{Connections, Phase, SWEEP};
+use crate::connections::{Connections, Phase};
 use crate::departures::{Departures, Watch, departures};
+use crate::lifespan::{Attach, Lifespan};
 use crate::listener::Listener;
-
-/// How long a draining server lets its requests go on, unless told otherwise.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+use crate::monitor::Monitor;
 
 /// How long the accept loop rests when the system is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -31,22 +31,97 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// A panic, or an error, of the app is answered with the status that fits as long as the head is
 /// unsent; after it the body is cut off, in a way that the client can tell. Other requests never
 /// notice.
-#[derive(Debug)]
+///
+/// ```no_run
+/// use gateway_core::{Request, Response};
+/// use gateway_http::{Deadlines, Limits, Server};
+/// use std::time::Duration;
+///
+/// # async fn app(_: Request) -> Response { Response::default() }
+/// # fn example() -> std::io::Result<()> {
+/// let server = Server::new(app)
+///     .deadlines(Deadlines { handler: Duration::from_secs(10), ..Deadlines::default() })
+///     .limits(Limits { connections: 1_000, ..Limits::default() })
+///     .bind("127.0.0.1:8080")?;
+/// # drop(server);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Server<A> {
     app: A,
-    drain_deadline: Duration,
+    deadlines: Deadlines,
+    limits: Limits,
+    drain_delay: Duration,
+    lifespan: Lifespan,
 }
 
 impl<A: App> Server<A> {
     /// A server with the default bounds.
     pub fn new(app: A) -> Server<A> {
-        Server { app, drain_deadline: DRAIN_DEADLINE }
+        let (deadlines, limits) = (Deadlines::default(), Limits::default());
+        let (drain_delay, lifespan) = (Duration::ZERO, Lifespan::default());
+        Server { app, deadlines, limits, drain_delay, lifespan }
     }
 
-    /// How long requests may go on once the server drains. What is left then is dropped.
+    /// How long it waits for what.
     #[must_use]
-    pub fn drain_deadline(mut self, deadline: Duration) -> Server<A> {
-        self.drain_deadline = deadline;
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Server<A> {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// How much it takes.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Server<A> {
+        self.limits = limits;
+        self
+    }
+
+    /// How long it goes on as usual, but for its readiness, when it is told to shut down: none, unless
+    /// told otherwise. A load balancer needs this long to notice, and to send nobody here any more.
+    #[must_use]
+    pub fn drain_delay(mut self, delay: Duration) -> Server<A> {
+        self.drain_delay = delay;
+        self
+    }
+
+    /// Adds a pair of hooks. `start` is awaited before anything is accepted, and what it returns is
+    /// an extension of each request; `stop` is given that, when all requests have ended.
+    ///
+    /// Several pairs start in order, and stop in the opposite one. Each hook has a deadline:
+    /// [`Deadlines::hook`]. One that fails at the start ends the server before it begins; one that
+    /// fails at the end is logged.
+    ///
+    /// ```no_run
+    /// use gateway_core::{Error, Request, Response};
+    /// use gateway_http::Server;
+    ///
+    /// #[derive(Clone)]
+    /// struct Pool;
+    ///
+    /// async fn app(request: Request) -> Response {
+    ///     let pool: &Pool = request.extensions().get().expect("the server has started");
+    ///     # drop(pool.clone());
+    ///     Response::default()
+    /// }
+    ///
+    /// let connect = async || -> Result<Pool, Error> { Ok(Pool) };
+    /// let disconnect = async |pool: Pool| -> Result<(), Error> { Ok(drop(pool)) };
+    /// let server = Server::new(app).lifespan(connect, disconnect);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn lifespan<T, B, E>(
+        mut self,
+        start: impl FnOnce() -> B + Send + 'static,
+        stop: impl FnOnce(T) -> E + Send + 'static,
+    ) -> Server<A>
+    where
+        T: Clone + Send + Sync + 'static,
+        B: Future<Output = Result<T, Error>> + Send + 'static,
+        E: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.lifespan.add(start, stop);
         self
     }
 
@@ -61,21 +136,44 @@ impl<A: App> Server<A> {
 
     /// Listens on a listener that exists already.
     pub fn listen(self, listener: Listener) -> Bound<A> {
-        Bound { server: self, listener }
+        let connections = Connections::new(self.deadlines, self.limits);
+        Bound { server: self, listener, connections }
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for Server<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Server { app, deadlines, limits, .. } = self;
+        let mut out = f.debug_struct("Server");
+        out.field("app", app).field("deadlines", deadlines).field("limits", limits);
+        out.finish_non_exhaustive()
     }
 }
 
 /// A server that listens already, and serves once it is awaited in a coroutine.
-#[derive(Debug)]
 pub struct Bound<A> {
     server: Server<A>,
     listener: Listener,
+    connections: Connections,
+}
+
+impl<A: fmt::Debug> fmt::Debug for Bound<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bound { server, listener, .. } = self;
+        let mut out = f.debug_struct("Bound");
+        out.field("server", server).field("listener", listener).finish_non_exhaustive()
+    }
 }
 
 impl<A: App> Bound<A> {
     /// Where it listens.
     pub fn listener(&self) -> &Listener {
         &self.listener
+    }
+
+    /// Looks at the server while it runs.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(self.connections.shared().clone())
     }
 
     /// Serves on a host, on the calling thread and whatever else the host has, for good.
@@ -87,25 +185,36 @@ impl<A: App> Bound<A> {
         host.run(self.serve(std::future::pending()))
     }
 
-    /// Serves until `shutdown` is over, then drains: it accepts no more, closes idle connections,
-    /// and lets requests in hand finish until the drain deadline.
+    /// Starts the lifespan, serves until `shutdown` is over, then drains: it is ready no more, goes on
+    /// for the drain delay, accepts no more, closes idle connections, lets requests in hand finish
+    /// until the drain deadline, and stops the lifespan.
     ///
     /// # Errors
     ///
-    /// When the listening socket fails. Out of descriptors (EMFILE) it only rests for a moment.
+    /// When a hook fails at the start, or the listening socket. Out of descriptors (EMFILE) it only
+    /// rests for a moment.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it closes the listener and drops all connections at once.
+    /// Dropping it closes the listener and drops all connections at once. No shutdown hook runs.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Bound { server, mut listener } = self;
+        let Bound { server, mut listener, connections } = self;
+        let shared = connections.shared().clone();
+        let running = server.lifespan.start(&shared).await?;
         let app = Arc::new(server.app);
-        let connections = Connections::default();
         let (watch, mut departures) = departures()?;
-        {
-            let mut accepting = pin!(accept(&mut listener, &app, &connections, &watch));
+        shared.set_ready(true);
+        let served = {
+            let serves = (&app, &running.attach);
+            let mut accepting = pin!(accept(&mut listener, serves, &connections, &watch));
             let mut looking = pin!(look_after(&connections, &mut departures));
-            let mut shutdown = pin!(shutdown);
+            let mut shutdown = pin!(async {
+                shutdown.await;
+                shared.set_ready(false);
+                if !server.drain_delay.is_zero() {
+                    sleep(server.drain_delay).await;
+                }
+            });
             std::future::poll_fn(|cx| {
                 if shutdown.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(()));
@@ -115,23 +224,38 @@ impl<A: App> Bound<A> {
                 }
                 accepting.as_mut().poll(cx)
             })
-            .await?;
-        }
+            .await
+        };
+        shared.set_ready(false);
         drop(listener);
-        drain(&connections, &mut departures, server.drain_deadline).await;
-        Ok(())
+        if served.is_ok() {
+            drain(&connections, &mut departures).await;
+        }
+        connections.tell(Phase::Close);
+        running.stop(&shared).await;
+        served
     }
 }
 
-/// Accepts connections, each a task of its own, until the listener fails.
+/// Accepts connections, each a task of its own, until the listener fails. Where all places are
+/// taken, those who come wait in the system's queue.
 async fn accept<A: App>(
     listener: &mut Listener,
-    app: &Arc<A>,
+    (app, attach): (&Arc<A>, &Attach),
     connections: &Connections,
     watch: &Watch,
 ) -> io::Result<()> {
-    let mut resting = false;
+    let (mut resting, mut full) = (false, false);
     loop {
+        let place = std::future::poll_fn(|cx| {
+            let place = connections.poll_place(cx);
+            if place.is_pending() && !std::mem::replace(&mut full, true) {
+                let open = connections.shared().len();
+                tracing::warn!(open, "all places are taken, those who come have to wait");
+            }
+            place
+        });
+        place.await;
         let accepted = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 // Refused only by a connection that is gone already.
@@ -145,7 +269,10 @@ async fn accept<A: App>(
                 resting = false;
                 let connection = connections.admit();
                 match stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
-                    Ok(()) => drop(spawn(connection::serve(app.clone(), stream, connection))),
+                    Ok(()) => {
+                        let (app, attach) = (app.clone(), attach.clone());
+                        drop(spawn(connection::serve(app, attach, stream, connection)));
+                    }
                     // The system's limit on what may be watched: as good as no descriptor.
                     Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),
                 }
@@ -156,7 +283,8 @@ async fn accept<A: App>(
             }
             Err(error) => {
                 if !resting {
-                    tracing::warn!(%error, open = connections.len(), "cannot accept, resting");
+                    let open = connections.shared().len();
+                    tracing::warn!(%error, open, "cannot accept, resting");
                 }
                 resting = true;
                 sleep(ACCEPT_REST).await;
@@ -170,7 +298,8 @@ async fn look_after(
     connections: &Connections,
     departures: &mut Departures,
 ) -> io::Result<Infallible> {
-    let mut next = pin!(sleep(SWEEP));
+    let sweep = connections.shared().sweep_after();
+    let mut next = pin!(sleep(sweep));
     loop {
         let mut leaving = pin!(departures.next());
         let left = std::future::poll_fn(|cx| match leaving.as_mut().poll(cx) {
@@ -181,13 +310,14 @@ async fn look_after(
             Some(left) => connections.note(&left),
             None => {
                 connections.sweep();
-                next.set(sleep(SWEEP));
+                next.set(sleep(sweep));
             }
         }
     }
 }
 
-async fn drain(connections: &Connections, departures: &mut Departures, deadline: Duration) {
+async fn drain(connections: &Connections, departures: &mut Departures) {
+    let deadline = connections.shared().deadlines.drain;
     connections.tell(Phase::Drain);
     let gone = || std::future::poll_fn(|cx| connections.poll_gone(cx));
     let drained = async {
@@ -204,11 +334,12 @@ async fn drain(connections: &Connections, departures: &mut Departures, deadline:
     if timeout(deadline, drained).await.is_ok() {
         return;
     }
-    let open = connections.len();
-    tracing::warn!(open, ?deadline, "the drain deadline has passed, dropping connections");
+    connections.shared().passes(Deadline::Drain);
+    let open = connections.shared().len();
+    tracing::warn!(open, "dropping the connections that are left");
     connections.tell(Phase::Close);
     if timeout(CLOSE_DEADLINE, gone()).await.is_err() {
-        let open = connections.len();
+        let open = connections.shared().len();
         tracing::error!(open, "connections can't be dropped: their handlers block a thread");
     }
 }

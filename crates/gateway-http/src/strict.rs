@@ -13,6 +13,7 @@ use http::{Method, StatusCode, Version};
 use http_body::Body as _;
 
 use crate::announced;
+use crate::bounds::Limits;
 use crate::upgrade::Claim;
 
 /// The largest body, in bytes, of a request that asks for an upgrade.
@@ -34,9 +35,15 @@ pub(crate) enum Asked {
 ///
 /// # Errors
 ///
-/// The client's fault: 400; 417 and 501 for what it asks and nobody here does.
-pub(crate) fn admit(request: &mut Request, hosts: &KnownHost) -> Result<Asked, Error> {
+/// The client's fault: 400; 414 and 431 for a head that is too large; 417 and 501 for what it asks
+/// and nobody here does.
+pub(crate) fn admit(
+    request: &mut Request,
+    hosts: &KnownHost,
+    limits: &Limits,
+) -> Result<Asked, Error> {
     let mut upgrades = false;
+    check_size(request, limits)?;
     if request.version() <= Version::HTTP_11 {
         check_target(request)?;
         upgrades = check_fields(request, hosts)?;
@@ -53,6 +60,22 @@ pub(crate) fn admit(request: &mut Request, hosts: &KnownHost) -> Result<Asked, E
     let claim = Claim::default();
     request.extensions_mut().insert(claim.clone());
     Ok(asked(claim))
+}
+
+/// Checks what hyper has no limit for: the target's length, and how many fields there are on HTTP/2.
+fn check_size(request: &Request, limits: &Limits) -> Result<(), Error> {
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if authority + path > limits.target_bytes {
+        let message = format!("the target is longer than {} bytes", limits.target_bytes);
+        return Err(Error::client(StatusCode::URI_TOO_LONG, message));
+    }
+    if request.headers().len() > limits.head_fields {
+        let message = format!("the head has more than {} fields", limits.head_fields);
+        return Err(Error::client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
+    }
+    Ok(())
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
@@ -99,7 +122,7 @@ pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
 }
 
 /// Lets a response go, without the fields that are the connection's business, and with a body that
-/// keeps to the length that its head announces.
+/// keeps to the length that its head announces. True when it hands the connection over.
 ///
 /// # Errors
 ///
@@ -110,11 +133,11 @@ pub(crate) fn release(
     asked: Asked,
     version: Version,
     response: &mut Response,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
-        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(()),
+        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(true),
         _ if switches => {
             let message = "the application has switched protocols without a call of `upgrade`";
             return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
@@ -125,6 +148,7 @@ pub(crate) fn release(
         }
         _ => {}
     }
+    let tunnels = matches!(asked, Asked::Connect(_)) && status.is_success();
     let (mut announced, mut connections) = (None, false);
     for (name, value) in response.headers() {
         if name == CONTENT_LENGTH {
@@ -143,7 +167,7 @@ pub(crate) fn release(
     if status == StatusCode::RESET_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = Body::empty();
-        return Ok(());
+        return Ok(false);
     }
     match announced {
         // What has no body may announce the length of another response's.
@@ -153,7 +177,7 @@ pub(crate) fn release(
         }
         _ => {}
     }
-    Ok(())
+    Ok(tunnels)
 }
 
 fn malformed(message: &'static str) -> Error {
@@ -333,7 +357,8 @@ mod tests {
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
-        match admit(&mut request(method, target, fields), &KnownHost::default()) {
+        match admit(&mut request(method, target, fields), &KnownHost::default(), &Limits::default())
+        {
             Ok(_) => 200,
             Err(error) => error.status().as_u16(),
         }
@@ -346,7 +371,7 @@ mod tests {
         assert_eq!(status("GET", "/", &[("host", "a"), ("host", "a")]), 400);
         let mut old = request("GET", "/", &[]);
         *old.version_mut() = Version::HTTP_10;
-        assert!(admit(&mut old, &KnownHost::default()).is_ok());
+        assert!(admit(&mut old, &KnownHost::default(), &Limits::default()).is_ok());
     }
 
     #[test]
@@ -391,7 +416,7 @@ mod tests {
     #[test]
     fn the_authority_in_the_target_is_the_host() {
         let mut request = request("GET", "http://b:1/c", &[("host", "a")]);
-        admit(&mut request, &KnownHost::default()).unwrap();
+        admit(&mut request, &KnownHost::default(), &Limits::default()).unwrap();
         assert_eq!(request.headers()[HOST], "b:1");
     }
 
@@ -414,9 +439,15 @@ mod tests {
     fn an_upgrade_is_asked_for_twice_or_not_at_all() {
         let upgrade = ("upgrade", "echo");
         let mut both = request("GET", "/", &[("host", "a"), upgrade, ("connection", "x, Upgrade")]);
-        assert!(matches!(admit(&mut both, &KnownHost::default()).unwrap(), Asked::Upgrade(_)));
+        assert!(matches!(
+            admit(&mut both, &KnownHost::default(), &Limits::default()).unwrap(),
+            Asked::Upgrade(_)
+        ));
         let mut one = request("GET", "/", &[("host", "a"), upgrade]);
-        assert!(matches!(admit(&mut one, &KnownHost::default()).unwrap(), Asked::Nothing));
+        assert!(matches!(
+            admit(&mut one, &KnownHost::default(), &Limits::default()).unwrap(),
+            Asked::Nothing
+        ));
         assert!(!one.headers().contains_key(UPGRADE));
     }
 
@@ -432,13 +463,13 @@ mod tests {
         let mut upgrade = request("GET", "/", &upgrade);
         let mut connect = request("CONNECT", "a:80", &[("host", "a")]);
         let (upgraded, connected) = (
-            admit(&mut upgrade, &KnownHost::default()).unwrap(),
-            admit(&mut connect, &KnownHost::default()).unwrap(),
+            admit(&mut upgrade, &KnownHost::default(), &Limits::default()).unwrap(),
+            admit(&mut connect, &KnownHost::default(), &Limits::default()).unwrap(),
         );
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
-        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(())));
+        assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(false)));
         drop(crate::upgrade(&mut upgrade));
-        assert_eq!(answer(&upgraded, 101), Ok(()));
+        assert_eq!(answer(&upgraded, 101), Ok(true));
     }
 
     #[test]

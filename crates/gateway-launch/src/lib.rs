@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod options;
 mod signals;
 
@@ -27,7 +28,6 @@ use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_channel::oneshot;
 use gateway_core::{App, Host};
@@ -73,7 +73,10 @@ fn log(filter: Targets) {
 }
 
 fn start(app: impl App, options: &Options) -> io::Result<Ended> {
-    let server = Server::new(app).drain_deadline(Duration::from_secs(options.drain_seconds));
+    let server = Server::new(app)
+        .deadlines(options.bounds.deadlines())
+        .limits(options.bounds.limits())
+        .drain_delay(options.bounds.drain_delay_seconds);
     let bound = server.bind(&options.bind)?;
     serve(options.host, options.threads(), bound)
 }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
+use crate::bounds::Bounds;
+
 /// Serves this application over HTTP.
 #[derive(Debug, Parser)]
 #[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"))]
@@ -25,13 +27,12 @@ pub(crate) struct Options {
     #[arg(long, env = "GATEWAY_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// How long requests may go on after the first signal
-    #[arg(long, env = "GATEWAY_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30)]
-    pub(crate) drain_seconds: u64,
-
     /// What to log: error, warn, info, debug, trace; or per target, as in info,gateway_http=debug
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info")]
     pub(crate) log: Targets,
+
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
 }
 
 impl Options {

@@ -11,7 +11,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway_core::{
     Body, Error, Fault, Host, Request, Response, sleep, spawn, synchronous, unblock,
 };
-use gateway_http::{HEAD_BYTES, Server, upgrade};
+use gateway_http::{Deadlines, Limits, Server, upgrade};
 use gateway_net::TcpStream;
 use gateway_tests::{Client, Serving, eventually, on_every_host};
 use http::{HeaderMap, StatusCode};
@@ -349,10 +349,10 @@ fn oversized_heads_are_refused_with_431(host: impl Host + Send + 'static) {
     let head =
         |value: usize| format!("GET /x HTTP/1.1\r\nhost: t\r\nx: {}\r\n\r\n", "y".repeat(value));
     let mut client = serving.connect();
-    client.send(head(HEAD_BYTES / 2));
+    client.send(head(Limits::default().head_bytes / 2));
     assert_eq!(client.answer().text(), "/x");
     let mut client = serving.connect();
-    client.send(head(HEAD_BYTES));
+    client.send(head(Limits::default().head_bytes));
     assert_eq!(client.answer().status, 431);
     assert!(client.is_closed());
     let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
@@ -455,7 +455,8 @@ fn the_drain_deadline_drops_what_is_left(host: impl Host + Send + 'static) {
     let (begun, begins) = mpsc::channel();
     let held = alive.clone();
     let app = move |_: Request| hang(held.clone(), begun.clone());
-    let server = Server::new(app).drain_deadline(Duration::from_millis(50));
+    let server = Server::new(app)
+        .deadlines(Deadlines { drain: Duration::from_millis(50), ..Deadlines::default() });
     let mut serving = Serving::start(host, server);
     let mut clients = [serving.connect(), serving.connect()];
     for client in &mut clients {
