@@ -114,7 +114,10 @@ pub(crate) fn release(
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
-        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(()),
+        Asked::Upgrade(claim) if switches && claim.is_made() => {
+            claim.grant();
+            return Ok(());
+        }
         _ if switches => {
             let message = "the application has switched protocols without a call of `upgrade`";
             return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
@@ -123,6 +126,7 @@ pub(crate) fn release(
             let message = "there is no tunnel here";
             return Err(Error::client(StatusCode::NOT_IMPLEMENTED, message));
         }
+        Asked::Connect(claim) if status.is_success() => claim.grant(),
         _ => {}
     }
     let (mut announced, mut connections) = (None, false);

@@ -1,7 +1,7 @@
 //! WebSocket: what a peer sees, frame by frame where that matters.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -690,7 +690,8 @@ fn an_answer_that_is_replaced_starts_nothing(host: impl Host + Send + 'static) {
     let mut client = serving.connect();
     client.send(HANDSHAKE);
     assert_eq!(client.answer().status, 403);
-    drop(client);
+    client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert!(client.is_closed());
     ends.recv_timeout(gateway_tests::PATIENCE).expect("the coroutine is dropped");
     assert_eq!(started.load(Ordering::Relaxed), 0);
 }
