@@ -62,8 +62,8 @@
 //!
 //! # What there is not
 //!
-//! - WebSocket over HTTP/2 (RFC 8441). Such a request is answered with 400, and browsers take
-//!   HTTP/1.1 where a server does not offer it.
+//! - WebSocket over HTTP/2 (RFC 8441). A request over HTTP/2 is answered with 400. Browsers open a
+//!   WebSocket with HTTP/1.1, unless a server offers the other way.
 //! - Extensions; so no compression.
 //! - A close by a server that drains: from the upgrade on the connection is the app's. One that wants
 //!   to say 1001 keeps count of its sockets itself.
