@@ -9,13 +9,18 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 11] = [
+const ARROWS: [Row; 12] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
         "gateway-http",
         &["gateway-core", "gateway-net"],
         "the server runs on any host, so names none",
+    ),
+    (
+        "gateway-websocket",
+        &["gateway-core", "gateway-http"],
+        "a WebSocket is an upgrade of the server's, on any host, so names none",
     ),
     ("gateway-tokio", &["gateway-core"], HOST),
     ("gateway-smol", &["gateway-core"], HOST),
@@ -45,6 +50,7 @@ const ARROWS: [Row; 11] = [
             "gateway-core",
             "gateway-net",
             "gateway-http",
+            "gateway-websocket",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",
@@ -60,6 +66,7 @@ const ARROWS: [Row; 11] = [
             "gateway-core",
             "gateway-net",
             "gateway-http",
+            "gateway-websocket",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",

@@ -12,6 +12,7 @@
 //! | `/sse` | server-sent events, made as they are sent |
 //! | `/stream?bytes=` | a response of any size, at the reader's pace |
 //! | `/upload` | counts and hashes a body without holding it |
+//! | `/websocket` | a page with a WebSocket to `/websocket/echo` |
 //! | `/panic` | a panic that touches nobody else |
 
 #![forbid(unsafe_code)]
@@ -86,6 +87,8 @@ impl App for Portable {
             "/sse" => Ok(routes::events(self.name())),
             "/stream" => Ok(routes::stream(routes::number(&uri, "bytes", 1 << 20, 1 << 40)?)),
             "/upload" => routes::upload(request).await,
+            "/websocket" => Ok(routes::websocket_page(self)),
+            "/websocket/echo" => routes::websocket_echo(request),
             "/panic" => panic!("the panic that /panic asks for"),
             path => {
                 Err(Error::client(StatusCode::NOT_FOUND, format!("there is nothing at {path}")))

@@ -121,6 +121,21 @@ pub(crate) async fn upload(request: Request) -> Answer {
     Ok(json(format!(r#"{{"bytes":{bytes},"sha256":"{hex}"}}"#)))
 }
 
+pub(crate) fn websocket_page(app: &Portable) -> Response {
+    let page = include_str!("websocket.html").replace("{{HOST}}", app.name());
+    with_type(page, "text/html; charset=utf-8")
+}
+
+pub(crate) fn websocket_echo(request: Request) -> Answer {
+    gateway_websocket::same_origin(&request)?;
+    gateway_websocket::accept(request, async |mut socket| {
+        while let Some(message) = socket.receive().await? {
+            socket.send(message).await?;
+        }
+        Ok(())
+    })
+}
+
 /// A number of the query, or what stands for it.
 pub(crate) fn number(uri: &Uri, name: &str, otherwise: u64, limit: u64) -> Result<u64, Error> {
     let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));

@@ -137,7 +137,10 @@ pub(crate) fn release(
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match &asked {
-        Asked::Upgrade(claim) if switches && claim.is_made() => return Ok(true),
+        Asked::Upgrade(claim) if switches && claim.is_made() => {
+            claim.grant();
+            return Ok(true);
+        }
         _ if switches => {
             let message = "the application has switched protocols without a call of `upgrade`";
             return Err(Error::new(Fault::Application, StatusCode::INTERNAL_SERVER_ERROR, message));
@@ -146,6 +149,7 @@ pub(crate) fn release(
             let message = "there is no tunnel here";
             return Err(Error::client(StatusCode::NOT_IMPLEMENTED, message));
         }
+        Asked::Connect(claim) if status.is_success() => claim.grant(),
         _ => {}
     }
     let tunnels = matches!(asked, Asked::Connect(_)) && status.is_success();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gateway_core::{Error, Request};
 use gateway_net::Portable;
+use http::StatusCode;
 
 /// A connection that an app has taken over, in all three trait families. What the client sent
 /// behind the head is read first.
@@ -38,22 +39,40 @@ pub type Upgraded = Portable<hyper::upgrade::Upgraded>;
 /// The client's fault, when the request did not ask for an upgrade; and when the connection ended
 /// first, or the app answered otherwise.
 pub fn upgrade(request: &mut Request) -> impl Future<Output = Result<Upgraded, Error>> + use<> {
-    if let Some(claim) = request.extensions().get::<Claim>() {
-        claim.0.store(true, Ordering::Release);
-    }
+    let claim = request.extensions().get::<Claim>().cloned().unwrap_or_default();
+    claim.0.made.store(true, Ordering::Release);
     let upgrade = hyper::upgrade::on(request);
-    async {
-        let failed = |error| Error::client(http::StatusCode::BAD_REQUEST, error);
-        upgrade.await.map(Portable).map_err(failed)
+    async move {
+        let failed = |error| Error::client(StatusCode::BAD_REQUEST, error);
+        let upgraded = upgrade.await.map_err(failed)?;
+        // hyper gives out a connection at its end, too, whatever the answer was.
+        match claim.0.granted.load(Ordering::Acquire) {
+            true => Ok(Portable(upgraded)),
+            false => {
+                let message = "the answer was another one, so the connection is not handed over";
+                Err(Error::client(StatusCode::BAD_REQUEST, message))
+            }
+        }
     }
 }
 
 /// Whether an app has taken over the connection of its request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Claim(Arc<AtomicBool>);
+pub(crate) struct Claim(Arc<Claimed>);
+
+#[derive(Debug, Default)]
+struct Claimed {
+    made: AtomicBool,
+    granted: AtomicBool,
+}
 
 impl Claim {
     pub(crate) fn is_made(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.made.load(Ordering::Acquire)
+    }
+
+    /// The answer is the one that hands the connection over.
+    pub(crate) fn grant(&self) {
+        self.0.granted.store(true, Ordering::Release);
     }
 }

@@ -9,6 +9,8 @@ use futures_channel::oneshot;
 use gateway_core::{App, Host};
 use gateway_http::{Monitor, Server};
 
+pub mod chromium;
+
 /// The README's programs, compiled as they stand.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
