@@ -7,14 +7,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway_core::{
-    App, Body, Error, IntoResponse, Request, Response, sleep, spawn, timeout, unblock,
+    App, Body, Error, IntoResponse, Request, Response, disconnected, sleep, spawn, timeout, unblock,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body_util::BodyExt;
@@ -61,6 +63,7 @@ pub const FEATURES: &[&str] = &[
     "raw-fields",
     "request-trailers",
     "cancel",
+    "disconnect",
 ];
 
 /// How many ids are remembered.
@@ -160,7 +163,11 @@ async fn answer(
         "/empty-chunk" => Ok(pieces(vec!["a".into(), String::new(), "b".into()])),
         "/gated" => Ok(gated(memory.clone(), all)),
         "/hold" => {
-            memory.gate().await;
+            let (left, gate) = (disconnected(), pin!(memory.gate()));
+            if let Either::Right((_, gate)) = select(gate, left).await {
+                memory.change(|entry| entry.disconnected = true);
+                gate.await;
+            }
             ok("held\n")
         }
         "/slow" => {
@@ -468,6 +475,7 @@ struct Entry {
     produced: usize,
     send: &'static str,
     task: &'static str,
+    disconnected: bool,
     open: bool,
     waiting: Vec<Waker>,
 }
@@ -507,6 +515,7 @@ impl Remembered {
                 produced: 0,
                 send: "none",
                 task: "none",
+                disconnected: false,
                 open: false,
                 waiting: Vec::new(),
             }
@@ -559,7 +568,7 @@ impl Remembered {
                 "produced": entry.produced,
                 "send": entry.send,
                 "task": entry.task,
-                "disconnected": false,
+                "disconnected": entry.disconnected,
             }))
         })
         .unwrap_or_default()

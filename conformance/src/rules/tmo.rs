@@ -108,4 +108,18 @@ pub(crate) const RULES: &[Rule] = &[
         since: "0.1",
         look_at: "what the server does at the end of its input while a request is in hand",
     },
+    Rule {
+        id: "TMO-08",
+        level: Should,
+        sentence: "A handler that does not come to an end is answered for, with 503 or 504, once its \
+                   time is over.",
+        intent: "A client that hears nothing asks once more. What hangs behind a server must not \
+                 take all its places.",
+        source: "this project; RFC 9110, sections 15.6.4 and 15.6.5",
+        tested: &[Wire],
+        needs: &[Probe("slow")],
+        status: Active,
+        since: "0.1",
+        look_at: "whether a handler has a deadline at all, and who answers when it has passed",
+    },
 ];

@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[WireCheck] = &[
     WireCheck { rule: "TMO-05", after: &[], when: When::Alone, check: tmo_05_slow_clients },
     WireCheck { rule: "TMO-06", after: &[], when: When::Alone, check: tmo_06_connections },
     background("TMO-07", tmo_07_half_closed),
+    background("TMO-08", tmo_08_late_handlers),
 ];
 
 const fn background(
@@ -514,5 +515,17 @@ fn tmo_07_half_closed(session: &mut Session<'_>) -> Result<(), Stop> {
     let state = control.until(&id, deadline, over)?;
     let name = "a handler without end, whose client has closed its sending side";
     session.check(name, "cancelled, or told so", &state, over(&state));
+    Ok(())
+}
+
+fn tmo_08_late_handlers(session: &mut Session<'_>) -> Result<(), Stop> {
+    session.accept("a quick handler", session.request("GET", "/slow?ms=1", ""))?;
+    let (apart, deadline) = (Apart::start(session)?, session.patience().deadline);
+    let mut client = session.connect_to(apart.address)?;
+    client.send(session.request("GET", &format!("/slow?ms={}", 2 * deadline.as_millis()), ""));
+    let received = client.response_within("GET", deadline);
+    let answered = matches!(&received, Received::Response(response)
+        if matches!(response.status, 503 | 504) && response.complete);
+    session.should("a handler without end", "503 or 504", received, answered);
     Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("TMO-03", "still open", good),
         Twin::new("TMO-04", "in the end", good),
         Twin::new("TMO-07", "closed its sending side", good),
+        Twin::new("TMO-08", "a handler without end", good),
         guarded("TMO-01", "behind a served request", |guard| guard.first_only = true),
         guarded("TMO-01", "slower than any head", |guard| guard.never_ends = true),
         guarded("TMO-02", "a byte a second", |guard| guard.restarts = true),

@@ -10,11 +10,12 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
-use crate::connections::{Connection, Phase};
+use crate::connections::{Connection, Phase, Slot};
 use crate::exchange::{self, Exchanges};
 use crate::guarded::Guarded;
 use crate::lifespan::Attach;
 use crate::preface::{PREFACE, Protocol, Rewound};
+use crate::stalled::Watched;
 
 /// How much hyper reads ahead at least, in bytes: it can't do with less.
 const LEAST_BUFFER: usize = 8 * 1024;
@@ -79,7 +80,7 @@ where
         }
         Ok(Protocol::Http2) => {
             stream.stream.speaks_http2(PREFACE.len());
-            let mut served = http2::Builder::new(Tasks)
+            let mut served = http2::Builder::new(Tasks(slot))
                 .max_header_list_size(head_bytes as u32)
                 .max_concurrent_streams(limits.streams)
                 .max_send_buf_size(STREAM_BUFFER)
@@ -127,14 +128,14 @@ async fn until_told<F: Future<Output = hyper::Result<()>> + Unpin>(
 
 /// What HTTP/2 starts its streams with.
 #[derive(Clone)]
-struct Tasks;
+struct Tasks(Arc<Slot>);
 
 impl<F> hyper::rt::Executor<F> for Tasks
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        spawn(future);
+        spawn(Watched::new(future, self.0.clone()));
     }
 }
 

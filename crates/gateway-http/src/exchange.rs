@@ -24,6 +24,7 @@ use crate::bounds::Deadline;
 use crate::connections::Slot;
 use crate::delivery::Receipt;
 use crate::lifespan::Attach;
+use crate::stalled;
 use crate::strict::{self, Asked, KnownHost};
 
 /// What the exchanges of a connection share.
@@ -76,8 +77,7 @@ pub(crate) fn answer<A: App>(
     let mut request = arrive(request, &exchanges.slot);
     let mut in_hand = InHand::new(exchanges, request.version());
     respond(async move {
-        let slot = in_hand.exchanges.slot.clone();
-        let limits = &slot.shared().limits;
+        let limits = &in_hand.exchanges.slot.shared().limits;
         let asked = match strict::admit(&mut request, &in_hand.exchanges.host, limits) {
             Ok(asked) => asked,
             Err(error) => return Ok(refused(&error)),
@@ -89,9 +89,9 @@ pub(crate) fn answer<A: App>(
         if let Some(attach) = &in_hand.exchanges.attach {
             attach(request.extensions_mut());
         }
-        let (app, client) = (&in_hand.exchanges.app, &mut in_hand.client);
+        let (Exchanges { app, slot, .. }, client) = (&*in_hand.exchanges, &mut in_hand.client);
         let handler = Client::attend(client, || app.call(request));
-        let handled = Handled { handler, client, slot: &slot, due: None };
+        let handled = Handled { handler, client, slot, due: None };
         let mut response = match handled.await {
             Ok(response) => response,
             // Its body may be what is malformed: nobody knows where the next request begins.
@@ -355,6 +355,7 @@ impl<A: 'static> HttpBody for Sent<A> {
             Some(in_hand) => Client::attend(&mut in_hand.client, || Pin::new(body).poll_frame(cx)),
             None => Pin::new(body).poll_frame(cx),
         }));
+        stalled::polled(matches!(polled, Ok(Poll::Ready(Some(Ok(_))))));
         let error = match polled {
             Ok(Poll::Ready(Some(Err(error)))) => error,
             Ok(Poll::Ready(None)) => {

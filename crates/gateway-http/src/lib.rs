@@ -30,6 +30,7 @@
 //! | `detached.rs` | handlers that go on without their client |
 //! | `delivery.rs` | whether a response was sent whole |
 //! | `guarded.rs` | a connection's stream under its server's eyes |
+//! | `stalled.rs` | a stream of HTTP/2 whose client takes nothing |
 //! | `flood.rs` | frames of HTTP/2 that carry nothing |
 //! | `strict.rs` | what hyper lets through, and the gateway does not |
 //! | `announced.rs` | a body that keeps to the length that its head announces |
@@ -55,6 +56,7 @@ mod listener;
 mod monitor;
 mod preface;
 mod server;
+mod stalled;
 mod strict;
 mod upgrade;
 

@@ -168,6 +168,13 @@ pub(crate) fn release(
         // It ends with its connection, which hyper would promise to keep, in a newer version.
         *response.version_mut() = Version::HTTP_10;
     }
+    let bodied = !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let empty = || response.body().size_hint().exact() == Some(0);
+    if matches!(asked, Asked::Head) && announced.is_none() && bodied && empty() {
+        // As in the answer to GET, where hyper sees to it.
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if status == StatusCode::RESET_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = Body::empty();

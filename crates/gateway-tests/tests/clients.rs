@@ -16,7 +16,7 @@ use gateway_core::{
 use gateway_http::{Deadlines, Delivery, Server, delivery, notified, run_on, upgrade};
 use gateway_net::TcpStream;
 use gateway_tests::{Client, PATIENCE, Serving, on_every_host};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 
 on_every_host!(2:
     a_reset_drops_the_handler_at_once,
@@ -25,6 +25,7 @@ on_every_host!(2:
     a_notified_handler_is_told_and_goes_on,
     a_handler_that_runs_on_hears_nothing,
     a_reset_stream_is_told_apart_from_its_connection,
+    a_stream_whose_client_takes_nothing_is_given_up_alone,
     a_body_in_the_making_is_told_as_well,
     children_end_with_their_handler_and_others_do_not,
     a_handler_learns_whether_its_response_was_sent_whole,
@@ -220,11 +221,15 @@ async fn http2(
     address: std::net::SocketAddr,
 ) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(&address.to_string()).await.expect("it connects");
-    let (client, connection) =
-        hyper::client::conn::http2::handshake(Spawn, stream).await.expect("it shakes hands");
+    let mut builder = hyper::client::conn::http2::Builder::new(Spawn);
+    let shaken = builder.initial_stream_window_size(WINDOW).handshake(stream).await;
+    let (client, connection) = shaken.expect("it shakes hands");
     spawn(connection);
     client
 }
+
+/// How much its client takes of a stream whose body it does not read.
+const WINDOW: u32 = 10_000;
 
 #[derive(Clone)]
 struct Spawn;
@@ -265,6 +270,51 @@ fn a_reset_stream_is_told_apart_from_its_connection(host: impl Host + Send + 'st
         let answered = other.send_request(request("/")).await.expect("an answer");
         assert_eq!(answered.status(), 200, "the connection goes on");
     });
+}
+
+fn a_stream_whose_client_takes_nothing_is_given_up_alone(host: impl Host + Send + 'static) {
+    let (report, reports) = Report::new();
+    let app = move |request: Request| {
+        let (report, path) = (report.clone(), request.uri().path().to_owned());
+        async move {
+            Response::new(match path.as_str() {
+                "/flood" => Body::coroutine(async move |mut out| {
+                    let _guard = report.guard();
+                    loop {
+                        out.send(vec![b'x'; 16 * 1024]).await?;
+                    }
+                }),
+                // Slow to make, and fast to take: no client's fault.
+                "/slow" => Body::coroutine(async |mut out| {
+                    out.send("one").await?;
+                    sleep(Duration::from_millis(500)).await;
+                    out.send("two").await
+                }),
+                _ => Body::from("ok"),
+            })
+        }
+    };
+    let deadlines = Deadlines { write: Duration::from_millis(100), ..Deadlines::default() };
+    let serving = Serving::start(host, Server::new(app).deadlines(deadlines));
+    let address = serving.address;
+    gateway_tokio::Tokio::new(1).expect("a second host starts").run(async {
+        let mut connection = http2(address).await;
+        let get = |path: &str| {
+            http::Request::get(format!("http://test{path}")).body(Full::default()).unwrap()
+        };
+        let flood = connection.send_request(get("/flood")).await.expect("a head");
+        let slow = connection.send_request(get("/slow")).await.expect("a head");
+        let slow = slow.into_body().collect().await.expect("a whole body");
+        assert_eq!(slow.to_bytes(), "onetwo");
+        while reports.try_recv().as_deref() != Ok("dropped") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(flood.into_body().collect().await.is_err(), "it was cut off");
+        let other = connection.send_request(get("/")).await.expect("the connection goes on");
+        assert_eq!(other.status(), 200);
+    });
+    let passed = serving.monitor.deadlines();
+    assert!(passed.contains(&(gateway_http::Deadline::Write, 1)), "{passed:?}");
 }
 
 fn a_body_in_the_making_is_told_as_well(host: impl Host + Send + 'static) {
