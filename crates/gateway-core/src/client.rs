@@ -117,11 +117,14 @@ impl Client {
         self.tell(DRAINING);
     }
 
-    /// Makes it the current client for as long as `work` takes: it is moved out of `home`, and back.
+    /// Makes it the current client, for as long as what this returns lives: it is moved out of `home`,
+    /// and back.
     #[inline]
-    pub fn attend<T>(home: &mut Option<Client>, work: impl FnOnce() -> T) -> T {
-        let _scope = Entered::new(home);
-        work()
+    #[must_use = "it is the current client only as long as this lives"]
+    pub fn attend(home: &mut Option<Client>) -> Attended<'_> {
+        let inner = home.take();
+        let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
+        Attended { home, outer }
     }
 
     fn tell(&self, news: u8) {
@@ -151,22 +154,14 @@ thread_local! {
     static CURRENT: Cell<Option<Client>> = const { Cell::new(None) };
 }
 
-/// While it lives, the client is the current one.
-struct Entered<'a> {
+/// What [`Client::attend`] returns.
+#[derive(Debug)]
+pub struct Attended<'a> {
     home: &'a mut Option<Client>,
     outer: Option<Client>,
 }
 
-impl<'a> Entered<'a> {
-    #[inline]
-    fn new(home: &'a mut Option<Client>) -> Entered<'a> {
-        let inner = home.take();
-        let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
-        Entered { home, outer }
-    }
-}
-
-impl Drop for Entered<'_> {
+impl Drop for Attended<'_> {
     #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
@@ -187,26 +182,27 @@ fn current() -> Option<Client> {
 
 pin_project! {
     /// A future whose client is the current one while it is polled.
-    pub(crate) struct Attended<F> {
+    pub(crate) struct Inherited<F> {
         client: Option<Client>,
         #[pin]
         future: F,
     }
 }
 
-impl<F> Attended<F> {
+impl<F> Inherited<F> {
     /// Under the client that is current now.
-    pub(crate) fn new(future: F) -> Attended<F> {
-        Attended { client: current(), future }
+    pub(crate) fn new(future: F) -> Inherited<F> {
+        Inherited { client: current(), future }
     }
 }
 
-impl<F: Future> Future for Attended<F> {
+impl<F: Future> Future for Inherited<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        Client::attend(this.client, || this.future.poll(cx))
+        let _attended = Client::attend(this.client);
+        this.future.poll(cx)
     }
 }
 
@@ -288,11 +284,16 @@ mod tests {
         Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
     }
 
+    fn under<T>(home: &mut Option<Client>, work: impl FnOnce() -> T) -> T {
+        let _attended = Client::attend(home);
+        work()
+    }
+
     #[test]
     fn whoever_waits_hears_once_the_client_has_left() {
         let mut home = Some(Client::default());
         let client = home.clone().unwrap();
-        let (mut left, mut drains) = Client::attend(&mut home, || (disconnected(), draining()));
+        let (mut left, mut drains) = under(&mut home, || (disconnected(), draining()));
         assert!(home.is_some(), "it is back home");
         assert_eq!(poll(&mut left), Poll::Pending);
         client.leaves(Departure::HalfClosed);
@@ -308,8 +309,7 @@ mod tests {
     fn a_stream_hears_of_its_connection_and_leaves_alone() {
         let connection = Client::default();
         let mut streams = [Some(connection.stream()), Some(connection.stream())];
-        let [mut one, mut other] =
-            streams.each_mut().map(|home| Client::attend(home, disconnected));
+        let [mut one, mut other] = streams.each_mut().map(|home| under(home, disconnected));
         streams[0].as_ref().unwrap().leaves(Departure::Gone);
         assert_eq!(
             (poll(&mut one), poll(&mut other)),
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_wait_that_is_given_up_leaves_nothing_behind() {
         let mut home = Some(Client::default());
-        let mut left = Client::attend(&mut home, disconnected);
+        let mut left = under(&mut home, disconnected);
         assert_eq!((poll(&mut left), poll(&mut left)), (Poll::Pending, Poll::Pending));
         assert_eq!(home.as_ref().unwrap().lock().wakers.len(), 1, "once, however often polled");
         drop(left);

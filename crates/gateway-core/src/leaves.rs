@@ -22,7 +22,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::client::Attended;
+use crate::client::Inherited;
 use crate::coroutine::{self, Coroutine, bounce, trampoline};
 use crate::join::{self, JoinHandle, ScopedHandle};
 use crate::socket::{Attempt, Direction, Operation, Socket};
@@ -188,7 +188,7 @@ pub fn spawn_scoped<F>(future: F) -> ScopedHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    ScopedHandle::new(spawn(Attended::new(future)))
+    ScopedHandle::new(spawn(Inherited::new(future)))
 }
 
 /// Runs `work`, which may block, on a thread kept for that.

@@ -56,7 +56,7 @@ mod yields;
 
 pub use app::{App, IntoResponse, Request, Response, Synchronous, respond, synchronous};
 pub use body::{Body, Sender};
-pub use client::{Client, Departure, disconnected, draining};
+pub use client::{Attended, Client, Departure, disconnected, draining};
 pub use coroutine::{Coroutine, YIELDS_PER_POLL, trampoline};
 pub use error::{BoxError, Error, Fault};
 pub use join::{JoinError, JoinHandle, ScopedHandle};

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_core::{
     App, Body, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep, respond,
-    sleep_until,
+    sleep, sleep_until,
 };
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 
 use crate::bounds::Deadline;
 use crate::connections::Slot;
@@ -70,15 +69,16 @@ impl<A> Drop for InHand<A> {
 }
 
 /// Hands one request to the app.
+#[inline]
 pub(crate) fn answer<A: App>(
     exchanges: Arc<Exchanges<A>>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent<A>>, Infallible>> {
-    let mut request = arrive(request, &exchanges.slot);
     let mut in_hand = InHand::new(exchanges, request.version());
+    let mut request = arrive(request, &in_hand.exchanges.slot);
     respond(async move {
-        let limits = &in_hand.exchanges.slot.shared().limits;
-        let asked = match strict::admit(&mut request, &in_hand.exchanges.host, limits) {
+        let Exchanges { app, attach, slot, host } = &*in_hand.exchanges;
+        let asked = match strict::admit(&mut request, host, &slot.shared().limits) {
             Ok(asked) => asked,
             Err(error) => return Ok(refused(&error)),
         };
@@ -86,13 +86,18 @@ pub(crate) fn answer<A: App>(
             request = Box::pin(strict::read_body(request)).await?;
         }
         let version = request.version();
-        if let Some(attach) = &in_hand.exchanges.attach {
+        if let Some(attach) = attach {
             attach(request.extensions_mut());
         }
-        let (Exchanges { app, slot, .. }, client) = (&*in_hand.exchanges, &mut in_hand.client);
-        let handler = Client::attend(client, || app.call(request));
-        let handled = Handled { handler, client, slot, due: None };
-        let mut response = match handled.await {
+        // In a block of its own: what it borrows goes along with the response.
+        let handled = {
+            let attended = Client::attend(&mut in_hand.client);
+            let mut handler = pin!(app.call(request));
+            drop(attended);
+            let (client, mut due) = (&mut in_hand.client, None);
+            poll_fn(|cx| poll_handler(handler.as_mut(), client, slot, &mut due, cx)).await
+        };
+        let mut response = match handled {
             Ok(response) => response,
             // Its body may be what is malformed: nobody knows where the next request begins.
             Err(error) if slot.has_given_up_a_body() => return Ok(refused(&error)),
@@ -107,36 +112,30 @@ pub(crate) fn answer<A: App>(
             last(&mut response);
         }
         let receipt = response.extensions_mut().remove::<Receipt>();
-        Ok(response.map(|body| {
-            let ended = bodyless.then_some(true);
-            Sent { body, in_hand: Some(in_hand), receipt, ended }
-        }))
+        let ended = bodyless.then_some(true);
+        Ok(response.map(|body| Sent { body, in_hand: Some(in_hand), receipt, ended }))
     })
 }
 
 /// A request as apps know it.
+#[inline]
 fn arrive(request: http::Request<Incoming>, slot: &Arc<Slot>) -> Request {
-    if request.body().is_end_stream() {
-        return request.map(|_| Body::empty());
+    let mut limit = None;
+    let mut request = request.map(|body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => arriving(body, slot, &mut limit),
+    });
+    if let Some(limit) = limit {
+        request.extensions_mut().insert(limit);
     }
-    let limit = BodyLimit(Arc::new(AtomicU64::new(slot.shared().limits.body_bytes)));
-    let (mut head, body) = request.into_parts();
-    head.extensions.insert(limit.clone());
-    let (ended, read, idle) = (false, 0, None);
-    let body = Arriving { body, ended, slot: slot.clone(), limit, read, idle, waits: false };
-    Request::from_parts(head, Body::new(body))
+    request
 }
 
-pin_project! {
-    /// A handler at work: its client is the current one, and it has a deadline, which costs it
-    /// nothing as long as it does not wait.
-    struct Handled<'a, F> {
-        #[pin]
-        handler: F,
-        client: &'a mut Option<Client>,
-        slot: &'a Slot,
-        due: Option<Sleep>,
-    }
+#[cold]
+fn arriving(body: Incoming, slot: &Arc<Slot>, limit: &mut Option<BodyLimit>) -> Body {
+    let limit = limit.insert(BodyLimit(Arc::new(slot.shared().limits.body_bytes.into()))).clone();
+    let (slot, ended, read, idle, waits) = (slot.clone(), false, 0, None, false);
+    Body::new(Arriving { body, ended, slot, limit, read, idle, waits })
 }
 
 thread_local! {
@@ -167,27 +166,36 @@ pub fn handler_deadline(after: Duration) {
     PUT_OFF.set(until);
 }
 
-impl<F: Future<Output = Result<Response, Error>>> Future for Handled<'_, F> {
-    type Output = Result<Response, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = Client::attend(this.client, || this.handler.poll(cx));
-        let put_off = PUT_OFF.take();
-        if answer.is_ready() {
-            return answer;
-        }
-        let handler = this.slot.shared().deadlines.handler;
-        let due = this.due.get_or_insert_with(|| gateway_core::sleep(handler));
-        if let Some(until) = put_off {
-            due.reset(until);
-        }
-        ready!(Pin::new(due).poll(cx));
-        this.slot.shared().passes(Deadline::Handler);
-        let message = "the handler has not answered within its deadline";
-        let late = StatusCode::SERVICE_UNAVAILABLE;
-        Poll::Ready(Err(Error::new(Fault::Application, late, message)))
+/// Polls a handler: its client is the current one, and it has a deadline, which costs it nothing as
+/// long as it does not wait.
+#[inline]
+fn poll_handler<F: Future<Output = Result<Response, Error>>>(
+    handler: Pin<&mut F>,
+    client: &mut Option<Client>,
+    slot: &Slot,
+    due: &mut Option<Sleep>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response, Error>> {
+    let attended = Client::attend(client);
+    let answer = handler.poll(cx);
+    drop(attended);
+    if answer.is_ready() {
+        PUT_OFF.set(None);
+        return answer;
     }
+    poll_due(slot, due, cx).map(Err)
+}
+
+#[cold]
+fn poll_due(slot: &Slot, due: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Error> {
+    let due = due.get_or_insert_with(|| sleep(slot.shared().deadlines.handler));
+    if let Some(until) = PUT_OFF.take() {
+        due.reset(until);
+    }
+    ready!(Pin::new(due).poll(cx));
+    slot.shared().passes(Deadline::Handler);
+    let message = "the handler has not answered within its deadline";
+    Poll::Ready(Error::new(Fault::Application, StatusCode::SERVICE_UNAVAILABLE, message))
 }
 
 /// Makes a response the last of its connection. hyper may have been told too late for this one.
@@ -351,9 +359,10 @@ impl<A: 'static> HttpBody for Sent<A> {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let body = &mut this.body;
-        let polled = catch_unwind(AssertUnwindSafe(|| match &mut this.in_hand {
-            Some(in_hand) => Client::attend(&mut in_hand.client, || Pin::new(body).poll_frame(cx)),
-            None => Pin::new(body).poll_frame(cx),
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let client = this.in_hand.as_mut().map(|in_hand| &mut in_hand.client);
+            let _attended = client.map(Client::attend);
+            Pin::new(body).poll_frame(cx)
         }));
         stalled::polled(matches!(polled, Ok(Poll::Ready(Some(Ok(_))))));
         let error = match polled {
