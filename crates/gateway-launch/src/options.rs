@@ -36,14 +36,14 @@ pub(crate) struct Options {
     log: Targets,
 
     /// How to write log lines
-    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
     /// Log a line for each request, and give each an id (x-request-id)
     #[arg(long, env = "GATEWAY_ACCESS_LOG", value_parser = BoolishValueParser::new())]
     pub(crate) access_log: bool,
 
-    /// Where to answer /livez, /readyz and /metrics, for operators alone: as --bind [default: nowhere]
+    /// Where to answer /livez, /readyz and /metrics: an address for operators alone [default: none]
     #[arg(long, env = "GATEWAY_ADMIN", value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
 }

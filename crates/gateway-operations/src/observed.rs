@@ -307,12 +307,11 @@ impl Sent {
             Some(Ok(frame)) => {
                 exchange.sent += size(frame);
                 // hyper asks for no more than that, and drops the body.
-                let whole = match self.length {
-                    Some(length) => exchange.sent == length,
-                    None => frame.is_trailers() || self.body.is_end_stream(),
-                };
-                if whole {
-                    self.end(End::Complete);
+                match self.length {
+                    Some(length) if exchange.sent < length => {}
+                    Some(length) if exchange.sent > length => self.end(End::Failed),
+                    None if !frame.is_trailers() && !self.body.is_end_stream() => {}
+                    _ => self.end(End::Complete),
                 }
             }
             Some(Err(error)) => {
