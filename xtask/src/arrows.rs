@@ -9,7 +9,7 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 11] = [
+const ARROWS: [Row; 12] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
@@ -21,12 +21,14 @@ const ARROWS: [Row; 11] = [
     ("gateway-smol", &["gateway-core"], HOST),
     ("gateway-async-std", &["gateway-core"], HOST),
     ("gateway-blocking", &["gateway-core"], HOST),
+    ("gateway-operations", &["gateway-core"], "it observes any app on any host, so names none"),
     (
         "gateway-launch",
         &[
             "gateway-core",
             "gateway-net",
             "gateway-http",
+            "gateway-operations",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",
@@ -64,6 +66,7 @@ const ARROWS: [Row; 11] = [
             "gateway-smol",
             "gateway-async-std",
             "gateway-blocking",
+            "gateway-operations",
             "gateway-launch",
             "gateway-examples",
         ],

@@ -129,7 +129,7 @@ impl<A: App> App for Operated<A> {
 }
 
 /// Serves with its waits counted, and the admin application beside it until that has ended: who
-/// probes a server that drains has an answer.
+/// asks after a server that drains has an answer.
 async fn beside(
     admin: Bound<impl App>,
     metrics: Metrics,

@@ -12,7 +12,7 @@ use crate::page::CONTENT_TYPE;
 /// Whether a server takes requests, or why it does not.
 type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// An app with the probes of a server, and its metrics.
+/// An app that says how a server is, and what it counts.
 ///
 /// | path | answer |
 /// |---|---|

@@ -1,4 +1,4 @@
-//! What an operator needs: request ids, an access log, metrics, probes. An app around an app, a
+//! What an operator needs: request ids, an access log, metrics, health. An app around an app, a
 //! trampoline around a trampoline, and an app of its own.
 //!
 //! | part | what it is | file |

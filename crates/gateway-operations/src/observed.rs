@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use gateway_core::{App, Body, Error, JoinError, Request, Response};
+use gateway_core::{App, Body, Error, Fault, JoinError, Request, Response};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -184,9 +184,7 @@ impl Exchange {
     /// The response that stands in for one that failed. What is logged of it names the request.
     #[cold]
     fn excuse(&self, error: &Error) -> Response {
-        if let Some(metrics) = &self.metrics {
-            metrics.failed(error.fault());
-        }
+        self.failed(error.fault());
         tracing::error_span!("request", id = self.id.as_str()).in_scope(|| error.log());
         let mut response = error.response();
         // A body that was given up may be what is malformed: nobody knows where the next request
@@ -196,6 +194,13 @@ impl Exchange {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    #[cold]
+    fn failed(&self, fault: Fault) {
+        if let Some(metrics) = &self.metrics {
+            metrics.failed(fault);
+        }
     }
 
     #[cold]
@@ -315,9 +320,7 @@ impl Sent {
                 }
             }
             Some(Err(error)) => {
-                if let Some(metrics) = &exchange.metrics {
-                    metrics.failed(error.fault());
-                }
+                exchange.failed(error.fault());
                 self.end(End::Failed);
             }
             None if self.length.is_some() => self.end(End::Failed),
@@ -340,6 +343,7 @@ impl HttpBody for Sent {
             Err(payload) => {
                 if let Some(exchange) = &self.exchange {
                     exchange.panicked();
+                    exchange.failed(Fault::Application);
                 }
                 self.end(End::Failed);
                 // The server cuts the body off, and says why.

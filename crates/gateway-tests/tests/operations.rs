@@ -1,4 +1,4 @@
-//! What an operator sees: ids, lines in the log, numbers, probes.
+//! What an operator sees: ids, lines in the log, numbers, health.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
@@ -165,6 +165,7 @@ fn a_response_that_is_cut_off_says_so(host: impl Host + Send + 'static) {
     let page = scrape(&metrics);
     assert_eq!(page["gateway_responses_cut_off_total{end=\"failed\"}"], 4.0);
     assert_eq!(page["gateway_responses_cut_off_total{end=\"dropped\"}"], 0.0);
+    assert_eq!(page["gateway_errors_total{fault=\"application\"}"], 2.0);
     assert_eq!(page["gateway_panics_total"], 1.0);
 }
 
