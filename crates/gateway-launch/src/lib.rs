@@ -21,7 +21,7 @@
 mod options;
 mod signals;
 
-use std::future::Future;
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, IsTerminal, Write};
 use std::mem::ManuallyDrop;
 use std::pin::pin;
@@ -32,7 +32,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use gateway_core::{App, Coroutine, Error, Host, Request, Response, spawn, trampoline};
+use gateway_core::{App, Coroutine, Error, Host, Request, Response, trampoline};
 use gateway_http::{Bound, Server};
 use gateway_operations::{Admin, Counted, Metrics, Observed};
 use tracing_subscriber::Layer;
@@ -136,17 +136,23 @@ async fn beside(
     serving: impl Future<Output = io::Result<Ended>>,
 ) -> io::Result<Ended> {
     let _ = writeln!(io::stdout(), "admin on {}", admin.listener());
-    let admin = spawn(async move {
-        if let Err(error) = admin.serve(std::future::pending()).await {
+    // Not a task: it ends with this, however many threads are blocked.
+    let mut admin = pin!(async {
+        if let Err(error) = admin.serve(pending()).await {
             tracing::error!(%error, "the admin address is not served any more");
         }
+        pending::<()>().await;
     });
     let counted = Counted::new(trampoline()?, &metrics);
-    let ended = Coroutine::new(Arc::new(counted), serving).await;
-    admin.cancel();
-    // Its end removes the file of a Unix socket.
-    let _ = admin.await;
-    ended
+    let mut serving = pin!(Coroutine::new(Arc::new(counted), serving));
+    poll_fn(|cx| {
+        let ended = serving.as_mut().poll(cx);
+        if ended.is_pending() {
+            let _ = admin.as_mut().poll(cx);
+        }
+        ended
+    })
+    .await
 }
 
 /// How a server ended.
@@ -222,7 +228,7 @@ async fn until_signalled(
         let _ = drain.send(());
         signals.next().await
     });
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if let Poll::Ready(served) = serving.as_mut().poll(cx) {
             return Poll::Ready(served.map(|()| Ended::Drained));
         }
