@@ -91,7 +91,7 @@ impl<A: App> Observed<A> {
             id,
             method: request.method().clone(),
             version: request.version(),
-            asked: self.logged.then(|| Asked::new(request, (self.client)(request))),
+            asked: self.logged.then(|| Box::new(Asked::new(request, (self.client)(request)))),
             metrics: self.metrics.clone(),
             received: received(request),
             head: None,
@@ -146,7 +146,7 @@ pub(crate) struct Exchange {
     pub(crate) method: Method,
     version: Version,
     /// For the access log, if it is kept.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     metrics: Option<Metrics>,
     /// What came of the request's body, if there is one.
     received: Option<Arc<Received>>,
