@@ -1,5 +1,5 @@
-//! The small request on a gateway host, with one thread: `gateway HOST PORT`. The host's name may have
-//! `+ids`, `+log` or `+metrics` behind it, for what an operator can ask for; the log goes nowhere.
+//! The small request on a gateway host, with one thread: `gateway HOST PORT`. The host's name may
+//! have `+ids`, `+log` or `+metrics` behind it, for what an operator asks for; the log goes nowhere.
 
 use std::io;
 use std::sync::Arc;

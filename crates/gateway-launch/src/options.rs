@@ -36,7 +36,8 @@ pub(crate) struct Options {
     log: Targets,
 
     /// How to write log lines
-    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    #[arg(default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
     /// Log a line for each request, and give each an id (x-request-id)

@@ -12,7 +12,8 @@
 //! | [`Admin`] | `/livez`, `/readyz`, `/metrics`, on an address of their own | `admin.rs` |
 //!
 //! With `gateway-launch` these are flags: `--access-log`, `--log-format json`, `--admin ADDRESS`.
-//! `docs/operations.md` is the page for operators. By hand:
+//! `docs/operations.md` is the page for operators, and tells what each costs: with all of them off,
+//! nothing, since the server is then one for the bare app. By hand:
 //!
 //! ```no_run
 //! use gateway_core::{Body, Coroutine, Host, Request, Response, spawn, trampoline};

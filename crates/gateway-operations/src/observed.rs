@@ -1,9 +1,9 @@
 //! `Observed`: an app around an app, that names each request and takes down what became of it.
 //!
-//! All that is known of one request is an [`Exchange`], from its arrival to the end of its response.
-//! It travels with what is at work: first in the app's future, then in the response's body. Whatever
-//! happens to those, the exchange is dropped with them, and its drop is the one place where lines
-//! are written and requests are counted.
+//! All that is known of one request is an [`Exchange`], from its arrival to the end of its
+//! response. It travels with what is at work: first in the app's future, then in the response's
+//! body. Whatever happens to those, the exchange is dropped with them, and its drop is the one place
+//! where lines are written and requests are counted.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

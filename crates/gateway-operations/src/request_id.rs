@@ -16,14 +16,14 @@ pub const LONGEST_REQUEST_ID: usize = 128;
 
 /// The name of one request: what the client has sent in `x-request-id`, or a fresh one.
 ///
-/// A client's id is taken over when there is exactly one, of 1 to [`LONGEST_REQUEST_ID`] bytes, each
-/// a letter or a digit of ASCII or one of `-._:=+/`. That covers UUIDs, ULIDs, base64 and trace ids.
-/// Anything else is replaced: an id goes into logs and into the requests of others.
+/// A client's id is taken over when there is exactly one, of 1 to [`LONGEST_REQUEST_ID`] bytes,
+/// each a letter or a digit of ASCII or one of `-._:=+/`. That covers UUIDs, ULIDs, base64 and trace
+/// ids. Anything else is replaced: an id goes into logs and into the requests of others.
 ///
 /// A fresh id is 128 bits in hexadecimal: two SipHashes of a counter, with the keys of two of std's
 /// [`RandomState`]s, which come from the system's random numbers once per process. So ids of
-/// different processes are as unlikely to meet as random numbers of that size, and one that is known
-/// does not tell the next. They are names all the same, not secrets: grant nothing for one.
+/// different processes are as unlikely to meet as random numbers of that size, and one that is
+/// known does not tell the next. They are names all the same, not secrets: grant nothing for one.
 ///
 /// The app finds it in the request's extensions:
 ///

@@ -360,7 +360,7 @@ fn what_is_logged_of_a_failure_names_its_request(host: impl Host + Send + 'stati
         let id = id();
         assert_eq!(get(&serving, path, &id).status, 500);
         let named = |line: &Value| line["span"]["id"] == *id;
-        let found = || all_lines().into_iter().find(named);
+        let found = || lines_with(&id).into_iter().find(named);
         eventually("the failure is logged", || found().is_some());
         let error = found().unwrap();
         assert_eq!(error["level"], "ERROR");
@@ -625,17 +625,17 @@ fn logs() {
     });
 }
 
-/// What was logged, one line after another.
-fn all_lines() -> Vec<Value> {
-    let logged = LOGGED[0].lock().unwrap().clone();
-    let lines = logged.split_inclusive(|byte| *byte == b'\n');
-    lines.map(|line| serde_json::from_slice(line).expect("a line is JSON")).collect()
+/// The lines that were logged with these words in them.
+fn lines_with(words: &str) -> Vec<Value> {
+    let logged = String::from_utf8(LOGGED[0].lock().unwrap().clone()).expect("lines are text");
+    let lines = logged.split_inclusive('\n').filter(|line| line.contains(words));
+    lines.map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }
 
 /// The access log's lines on a request.
 fn lines(id: &str) -> Vec<Value> {
     let is_on = |line: &Value| line["target"] == ACCESS_LOG && line["fields"]["request_id"] == *id;
-    let mut lines: Vec<_> = all_lines().into_iter().filter(is_on).collect();
+    let mut lines: Vec<_> = lines_with(id).into_iter().filter(is_on).collect();
     lines.iter_mut().map(|line| line["fields"].take()).collect()
 }
 
@@ -662,8 +662,8 @@ fn scrape(metrics: &Metrics) -> BTreeMap<String, f64> {
     parse(&metrics.page())
 }
 
-/// Reads a page of Prometheus' text format, 0.0.4, and holds it to its rules: each family has a help
-/// and a type before its samples, and stands in one place; no sample is there twice; names and
+/// Reads a page of Prometheus' text format, 0.0.4, and holds it to its rules: each family has a
+/// help and a type before its samples, and stands in one place; no sample is there twice; names and
 /// labels are well-formed; a histogram's buckets grow, and the last is its count.
 fn parse(page: &str) -> BTreeMap<String, f64> {
     let is_name = |name: &str| {
