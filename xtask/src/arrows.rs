@@ -26,12 +26,14 @@ const ARROWS: [Row; 12] = [
     ("gateway-smol", &["gateway-core"], HOST),
     ("gateway-async-std", &["gateway-core"], HOST),
     ("gateway-blocking", &["gateway-core"], HOST),
+    ("gateway-operations", &["gateway-core"], "it observes any app on any host, so names none"),
     (
         "gateway-launch",
         &[
             "gateway-core",
             "gateway-net",
             "gateway-http",
+            "gateway-operations",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",
@@ -71,6 +73,7 @@ const ARROWS: [Row; 12] = [
             "gateway-smol",
             "gateway-async-std",
             "gateway-blocking",
+            "gateway-operations",
             "gateway-launch",
             "gateway-examples",
         ],

@@ -3,16 +3,18 @@
 #[macro_use]
 mod child;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
 use child::{EXAMPLES, End, Program, Served, ask, command, get, listening};
 use gateway_tests::{Client, PATIENCE};
 use rustix::process::Signal;
+use serde_json::Value;
 
 on_each_host!(
     a_flag_that_does_not_exist_is_refused_with_code_2,
@@ -31,6 +33,13 @@ on_each_host!(
     sigterm_and_sigint_let_requests_in_hand_finish_and_end_with_code_0,
     a_second_signal_drops_what_is_left_and_ends_with_code_1,
     the_drain_deadline_drops_what_is_left,
+    json_lines_are_json_each,
+    without_the_flags_there_are_no_ids_and_no_lines,
+    the_access_log_is_written_whatever_else_is_left_out,
+    logs_that_nobody_reads_any_more_end_no_request,
+    the_admin_address_answers_until_the_server_has_drained,
+    an_admin_address_may_be_a_unix_socket,
+    bad_flags_for_operators_are_one_sentence_each,
 );
 
 fn a_flag_that_does_not_exist_is_refused_with_code_2(host: &str) {
@@ -74,7 +83,8 @@ fn a_bad_address_is_one_sentence_and_code_1(host: &str) {
 }
 
 fn help_and_version_go_to_standard_output_with_code_0(host: &str) {
-    let flags = ["--host", "--bind", "--threads", "--drain-seconds", "--log"];
+    let flags =
+        ["--host", "--bind", "--drain-seconds", "--log", "--log-format", "--access-log", "--admin"];
     for (ask, expected) in [("--help", &flags[..]), ("--version", &["gateway-examples", "0.1.0"])] {
         let end = Program::start(command(EXAMPLES).args(["--host", host, ask])).end();
         assert_eq!((end.code, end.err.len()), (Some(0), 0), "{end:?}");
@@ -210,6 +220,137 @@ fn the_drain_deadline_drops_what_is_left(host: &str) {
         assert_eq!((end.code, end.err.len()), (Some(0), 0), "{end:?}");
         assert_eq!(echo.finish(), None);
     }
+}
+
+fn json_lines_are_json_each(host: &str) {
+    let served = Served::start(host, &["--log-format", "json", "--access-log"]);
+    let mut client = served.connect();
+    client.send("GET /%0d%0a HTTP/1.1\r\nhost: t\r\nuser-agent: \" \\ é\r\n\r\n");
+    assert_eq!(client.answer().status, 404);
+    assert_eq!(ask(&mut client, "/panic").status, 500);
+    served.program.signal(Signal::TERM);
+    let end = served.program.end();
+    let is_log = |line: &&String| line.starts_with('{');
+    let parse = |line: &String| -> Value { serde_json::from_str(line).expect("a line of JSON") };
+    let lines: Vec<Value> = end.err.iter().filter(is_log).map(parse).collect();
+    let access: Vec<_> = lines.iter().filter(|line| line["target"] == "gateway::access").collect();
+    assert_eq!(access.len(), 2, "{end:?}");
+    let fields = &access[0]["fields"];
+    assert_eq!((&fields["uri"], &fields["status"]), (&"/%0d%0a".into(), &404.into()));
+    assert_eq!(fields["user_agent"], "%22 %5C %C3%A9");
+    let error = lines.iter().find(|line| line["level"] == "ERROR").expect("the panic's line");
+    assert_eq!(error["span"]["id"], access[1]["fields"]["request_id"], "{error}");
+    assert!(lines.iter().any(|line| line["fields"]["host"] == host), "draining: {lines:?}");
+}
+
+fn without_the_flags_there_are_no_ids_and_no_lines(host: &str) {
+    let served = Served::start(host, &[]);
+    let answer = served.get("/hello");
+    assert_eq!((answer.status, answer.field("x-request-id")), (200, None));
+    served.program.signal(Signal::TERM);
+    let end = served.program.end();
+    assert!(!end.err.iter().any(|line| line.contains("gateway::access")), "{end:?}");
+}
+
+fn the_access_log_is_written_whatever_else_is_left_out(host: &str) {
+    let mut command = command(EXAMPLES);
+    command.env("GATEWAY_ACCESS_LOG", "on").env("GATEWAY_LOG", "error");
+    let served = Served::from(command.args(["--host", host, "--bind", "127.0.0.1:0"]));
+    let answer = served.get("/hello");
+    let line = served.program.complaint("gateway::access");
+    let id = format!("request_id=\"{}\"", answer.field("x-request-id").expect("an id"));
+    assert!(line.contains(&id) && line.contains("uri=\"/hello\""), "{line}");
+    assert!(!line.contains('\x1b'), "a pipe has no colours: {line}");
+    served.program.signal(Signal::TERM);
+    let end = served.program.end();
+    assert_eq!((end.code, end.err.len()), (Some(0), 0), "{end:?}");
+}
+
+fn logs_that_nobody_reads_any_more_end_no_request(host: &str) {
+    let (read, write) = UnixStream::pair().expect("a pair of sockets");
+    let mut command = command(EXAMPLES);
+    command.args(["--host", host, "--bind", "127.0.0.1:0", "--access-log"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(OwnedFd::from(write));
+    let mut child = command.spawn().expect("the program starts");
+    // Its copy of the end that is written to.
+    drop(command);
+    let mut line = String::new();
+    let out = child.stdout.take().expect("standard output is piped");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    let (address, _) = listening(line.trim_end()).expect("the start-up line");
+    drop(read);
+    let mut client = child::connect(address);
+    for _ in 0..3 {
+        assert_eq!(ask(&mut client, "/hello").text(), "Hello, World!");
+    }
+    child.kill().expect("it is running");
+    child.wait().expect("a child of ours");
+}
+
+fn the_admin_address_answers_until_the_server_has_drained(host: &str) {
+    let flags = ["--host", host, "--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let program = Program::start(command(EXAMPLES).args(flags));
+    let admin = program.line();
+    let admin = admin.strip_prefix("admin on http://").expect("the admin's line");
+    let admin = admin.parse().expect("an address");
+    let line = program.line();
+    let (address, _) = listening(&line).expect("the start-up line");
+    let served = Served { program, address };
+    assert_eq!(served.get("/hello").text(), "Hello, World!");
+    assert_eq!(served.get("/metrics").status, 404, "not on the public address");
+    let status = |path| get(admin, path).status;
+    assert_eq!((status("/livez"), status("/readyz"), status("/hello")), (200, 200, 404));
+    let metrics = get(admin, "/metrics").text();
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no {series} in {metrics}")).trim().to_owned()
+    };
+    assert_eq!(value("gateway_requests_total{method=\"GET\",code=\"200\"}"), "1");
+    assert_eq!(value("gateway_requests_total{method=\"GET\",code=\"404\"}"), "1");
+    assert_ne!(value("gateway_yields_total{kind=\"io\",answer=\"ready\"}"), "0");
+    assert_eq!(value("gateway_work_started_total{kind=\"task\"}"), "2", "one a connection");
+
+    let mut echo = Echo::begin(&served);
+    served.program.signal(Signal::TERM);
+    served.program.complaint("draining");
+    let readyz = get(admin, "/readyz");
+    assert_eq!((readyz.status, readyz.text().as_str()), (503, "draining\n"));
+    assert_eq!(status("/livez"), 200);
+    assert_eq!(echo.finish(), Some("and the rest".to_owned()));
+    assert_eq!(served.program.end().code, Some(0));
+}
+
+fn an_admin_address_may_be_a_unix_socket(host: &str) {
+    let directory = Directory::new("admin", host);
+    let address = format!("unix:{}", directory.socket().display());
+    let flags = ["--host", host, "--bind", "127.0.0.1:0", "--admin", &address];
+    let program = Program::start(command(EXAMPLES).args(flags));
+    assert_eq!(program.line(), format!("admin on {address}"));
+    program.line();
+    let mut stream = UnixStream::connect(directory.socket()).expect("a server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nalive\n"), "{answer}");
+    program.signal(Signal::TERM);
+    assert_eq!(program.end().code, Some(0));
+    assert!(!directory.socket().exists(), "the file is left behind");
+}
+
+fn bad_flags_for_operators_are_one_sentence_each(host: &str) {
+    for (flags, code, words) in [
+        (&["--log-format", "xml"][..], 2, "[possible values: text, json]"),
+        (&["--access-log=yes"], 2, "--access-log"),
+        (&["--admin"], 2, "--admin"),
+        (&["--admin", "9090"], 1, "cannot listen on 9090: "),
+    ] {
+        let end = refused(&[&["--host", host, "--bind", "127.0.0.1:0"], flags].concat(), code);
+        assert!(end.err.len() == 1 && end.err[0].contains(words), "{end:?}");
+    }
+    let mut command = command(EXAMPLES);
+    let end = Program::start(command.env("GATEWAY_ACCESS_LOG", "maybe")).end();
+    assert_eq!((end.code, end.err.len()), (Some(2), 1), "{end:?}");
 }
 
 /// A request that is in hand for as long as the client likes: its answer has begun.

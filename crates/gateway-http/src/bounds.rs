@@ -29,7 +29,6 @@
 //! `streams` one head and [`STREAM_BUFFER`](crate::STREAM_BUFFER) bytes to send: 14 MiB with the
 //! defaults. A server's bound is that times `connections`; see `docs/deploy.md` for choosing it.
 
-use std::fmt;
 use std::time::Duration;
 
 /// How long a server waits, for each thing that it waits for. See the table above.
@@ -162,11 +161,11 @@ impl Deadline {
             Deadline::Hook => deadlines.hook,
         }
     }
-}
 
-impl fmt::Display for Deadline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name, for logs and numbers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Deadline::Head => "head",
             Deadline::Body => "body",
             Deadline::Handler => "handler",
@@ -175,6 +174,6 @@ impl fmt::Display for Deadline {
             Deadline::Grace => "grace",
             Deadline::Drain => "drain",
             Deadline::Hook => "hook",
-        })
+        }
     }
 }

@@ -112,11 +112,11 @@ impl Shared {
     #[cold]
     pub(crate) fn passes(&self, deadline: Deadline) {
         self.passed[deadline as usize].fetch_add(1, Ordering::Relaxed);
-        let after = deadline.of(&self.deadlines);
+        let (after, name) = (deadline.of(&self.deadlines), deadline.name());
         match deadline {
             // As it should be.
-            Deadline::Idle => tracing::debug!(?after, "the {deadline} deadline has passed"),
-            _ => tracing::info!(?after, "the {deadline} deadline has passed"),
+            Deadline::Idle => tracing::debug!(?after, "the {name} deadline has passed"),
+            _ => tracing::info!(?after, "the {name} deadline has passed"),
         }
     }
 

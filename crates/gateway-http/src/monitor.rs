@@ -32,15 +32,17 @@ impl Activity {
         [Activity::Opening, Activity::Reading, Activity::Busy, Activity::Idle, Activity::Upgraded];
 }
 
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Activity {
+    /// Its name, for logs and numbers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Activity::Opening => "opening",
             Activity::Reading => "reading",
             Activity::Busy => "busy",
             Activity::Idle => "idle",
             Activity::Upgraded => "upgraded",
-        })
+        }
     }
 }
 

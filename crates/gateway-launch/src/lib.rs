@@ -22,23 +22,25 @@ mod bounds;
 mod options;
 mod signals;
 
-use std::future::Future;
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, IsTerminal, Write};
 use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_channel::oneshot;
-use gateway_core::{App, Host};
-use gateway_http::{Bound, Server};
+use gateway_core::{App, Coroutine, Error, Host, Request, Response, trampoline};
+use gateway_http::{Bound, Monitor, Server};
+use gateway_operations::{Admin, Counted, Metrics, Observed, Page};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use options::HostName;
-use options::Options;
+use options::{LogFormat, Options};
 use signals::Signals;
 
 /// Serves `app` as the command line says, until a signal ends it.
@@ -50,7 +52,7 @@ pub fn main(app: impl App) -> ExitCode {
         Ok(options) => options,
         Err(status) => return status,
     };
-    log(options.log.clone());
+    log(options.log(), options.log_format);
     match start(app, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
@@ -64,21 +66,119 @@ pub fn main(app: impl App) -> ExitCode {
 
 /// Logs go to standard error, coloured on a terminal alone. An application that has set up its own
 /// logs keeps them.
-fn log(filter: Targets) {
+fn log(filter: Targets, format: LogFormat) {
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
         .with_writer(io::stderr)
-        .with_filter(filter);
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+        // It would be said on standard error, which is what can't be written to.
+        .log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
-fn start(app: impl App, options: &Options) -> io::Result<Ended> {
+fn start<A: App>(app: A, options: &Options) -> io::Result<Ended> {
+    // What nobody has asked for is not in a request's way.
+    if !options.access_log && options.admin.is_none() {
+        return run(options, until_signalled(options.host, bind(app, options)?));
+    }
+    let metrics = Metrics::new();
+    let mut app = Observed::new(app);
+    if options.access_log {
+        app = app.access_log();
+    }
+    let Some(address) = &options.admin else {
+        let bound = bind(Operated::App(app), options)?;
+        return run(options, until_signalled(options.host, bound));
+    };
+    let bound = bind(Operated::App(app.metrics(&metrics)), options)?;
+    let (monitor, watched) = (bound.monitor(), bound.monitor());
+    metrics.collect(move |page| collect(&watched, page));
+    let admin: Operated<A> =
+        Operated::Admin(Admin::new(&metrics, move || match monitor.is_ready() {
+            true => Ok(()),
+            false => Err("starting, or draining".to_owned()),
+        }));
+    let admin = Server::new(admin).bind(address)?;
+    run(options, beside(admin, metrics, until_signalled(options.host, bound)))
+}
+
+fn bind<A: App>(app: A, options: &Options) -> io::Result<Bound<A>> {
     let server = Server::new(app)
         .deadlines(options.bounds.deadlines())
         .limits(options.bounds.limits())
         .drain_delay(options.bounds.drain_delay_seconds);
-    let bound = server.bind(&options.bind)?;
-    serve(options.host, options.threads(), bound)
+    server.bind(&options.bind)
+}
+
+/// What the server shows of itself, for the page of numbers.
+fn collect(monitor: &Monitor, page: &mut Page) {
+    page.gauge(
+        "gateway_connections",
+        "Open connections, by what they are doing.",
+        monitor
+            .connections()
+            .into_iter()
+            .map(|(activity, count)| ([("activity", activity.name())], count)),
+    );
+    page.counter(
+        "gateway_connections_accepted_total",
+        "Connections that were accepted.",
+        [([], monitor.accepted())],
+    );
+    page.counter(
+        "gateway_deadlines_passed_total",
+        "Deadlines that have passed, by their name.",
+        monitor
+            .deadlines()
+            .into_iter()
+            .map(|(deadline, count)| ([("deadline", deadline.name())], count)),
+    );
+}
+
+/// What is served once there is something to operate. One type, so that the server is compiled for
+/// it once.
+enum Operated<A> {
+    App(Observed<A>),
+    Admin(Admin),
+}
+
+impl<A: App> App for Operated<A> {
+    async fn call(&self, request: Request) -> Result<Response, Error> {
+        match self {
+            Operated::App(app) => app.call(request).await,
+            Operated::Admin(admin) => admin.call(request).await,
+        }
+    }
+}
+
+/// Serves with its waits counted, and the admin application beside it until that has ended: who
+/// asks after a server that drains has an answer.
+async fn beside(
+    admin: Bound<impl App>,
+    metrics: Metrics,
+    serving: impl Future<Output = io::Result<Ended>>,
+) -> io::Result<Ended> {
+    let _ = writeln!(io::stdout(), "admin on {}", admin.listener());
+    // Not a task: it ends with this, however many threads are blocked.
+    let mut admin = pin!(async {
+        if let Err(error) = admin.serve(pending()).await {
+            tracing::error!(%error, "the admin address is not served any more");
+        }
+        pending::<()>().await;
+    });
+    let counted = Counted::new(trampoline()?, &metrics);
+    let mut serving = pin!(Coroutine::new(Arc::new(counted), serving));
+    poll_fn(|cx| {
+        let ended = serving.as_mut().poll(cx);
+        if ended.is_pending() {
+            let _ = admin.as_mut().poll(cx);
+        }
+        ended
+    })
+    .await
 }
 
 /// How a server ended.
@@ -100,35 +200,45 @@ pub enum Ended {
 ///
 /// When the host can't start, or the listening socket fails.
 pub fn serve(host: HostName, threads: usize, bound: Bound<impl App>) -> io::Result<Ended> {
+    log(Targets::new().with_default(LevelFilter::INFO), LogFormat::Text);
+    run_on(host, threads, until_signalled(host, bound))
+}
+
+fn run(options: &Options, serving: impl Future<Output = io::Result<Ended>>) -> io::Result<Ended> {
+    run_on(options.host, options.threads(), serving)
+}
+
+fn run_on(
+    host: HostName,
+    threads: usize,
+    serving: impl Future<Output = io::Result<Ended>>,
+) -> io::Result<Ended> {
     let unstarted = |error: io::Error| {
         let message = format!("cannot start {host} with {threads} threads: {error}");
         io::Error::new(error.kind(), message)
     };
-    log(Targets::new().with_default(LevelFilter::INFO));
-    let serving = until_signalled(host, bound, Signals::new()?);
     match host {
-        HostName::Tokio => run(gateway_tokio::Tokio::new(threads).map_err(unstarted)?, serving),
-        HostName::Smol => run(gateway_smol::Smol::new(threads).map_err(unstarted)?, serving),
+        HostName::Tokio => {
+            to_its_end(gateway_tokio::Tokio::new(threads).map_err(unstarted)?, serving)
+        }
+        HostName::Smol => to_its_end(gateway_smol::Smol::new(threads).map_err(unstarted)?, serving),
         HostName::AsyncStd => {
-            run(gateway_async_std::AsyncStd::new(threads).map_err(unstarted)?, serving)
+            to_its_end(gateway_async_std::AsyncStd::new(threads).map_err(unstarted)?, serving)
         }
         HostName::Blocking => {
-            run(gateway_blocking::Blocking::new(threads).map_err(unstarted)?, serving)
+            to_its_end(gateway_blocking::Blocking::new(threads).map_err(unstarted)?, serving)
         }
     }
 }
 
-fn run<F: Future>(host: impl Host, future: F) -> F::Output {
+fn to_its_end<F: Future>(host: impl Host, future: F) -> F::Output {
     // Not dropped: the process ends next, and a job that blocks must not hold it up.
     ManuallyDrop::new(host).run(future)
 }
 
 /// Serves until the first signal, then drains until the second.
-async fn until_signalled(
-    host: HostName,
-    bound: Bound<impl App>,
-    mut signals: Signals,
-) -> io::Result<Ended> {
+async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<Ended> {
+    let mut signals = Signals::new()?;
     // Standard output may be closed: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener());
     let (drain, drained) = oneshot::channel();
@@ -139,7 +249,7 @@ async fn until_signalled(
         let _ = drain.send(());
         signals.next().await
     });
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if let Poll::Ready(served) = serving.as_mut().poll(cx) {
             return Poll::Ready(served.map(|()| Ended::Drained));
         }

@@ -6,8 +6,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
-use tracing_subscriber::filter::Targets;
+use gateway_operations::ACCESS_LOG;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::bounds::Bounds;
 
@@ -29,7 +31,20 @@ pub(crate) struct Options {
 
     /// What to log: error, warn, info, debug, trace; or per target, as in info,gateway_http=debug
     #[arg(long, env = "GATEWAY_LOG", value_name = "FILTER", default_value = "info")]
-    pub(crate) log: Targets,
+    log: Targets,
+
+    /// How to write log lines
+    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    #[arg(default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Log a line for each request, and give each an id (x-request-id)
+    #[arg(long, env = "GATEWAY_ACCESS_LOG", value_parser = BoolishValueParser::new())]
+    pub(crate) access_log: bool,
+
+    /// Where to answer /livez, /readyz and /metrics: an address for operators alone [default: none]
+    #[arg(long, env = "GATEWAY_ADMIN", value_name = "ADDRESS")]
+    pub(crate) admin: Option<String>,
 
     #[command(flatten)]
     pub(crate) bounds: Bounds,
@@ -53,6 +68,12 @@ impl Options {
         })
     }
 
+    /// What to log. Whoever asks for the access log has its lines, whatever else is left out.
+    pub(crate) fn log(&self) -> Targets {
+        let log = self.log.clone();
+        if self.access_log { log.with_target(ACCESS_LOG, LevelFilter::INFO) } else { log }
+    }
+
     pub(crate) fn threads(&self) -> usize {
         let processors = || std::thread::available_parallelism().ok();
         self.threads.or_else(processors).map_or(1, NonZeroUsize::get)
@@ -65,6 +86,15 @@ fn in_one_sentence(error: &str) -> String {
     let lines = error.lines().map(str::trim).take_while(|line| !is_usage(line));
     let said: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     format!("{}; --help lists the options", said.join("; "))
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people, coloured on a terminal
+    Text,
+    /// One JSON object a line, for programs
+    Json,
 }
 
 /// The hosts that come with the gateway.

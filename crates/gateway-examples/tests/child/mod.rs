@@ -38,8 +38,16 @@ macro_rules! on_each_host {
 pub(crate) const EXAMPLES: &str = env!("CARGO_BIN_EXE_gateway-examples");
 
 /// The variables that stand in for flags: a test's own environment must not.
-const VARIABLES: [&str; 5] =
-    ["GATEWAY_HOST", "GATEWAY_BIND", "GATEWAY_THREADS", "GATEWAY_DRAIN_SECONDS", "GATEWAY_LOG"];
+const VARIABLES: [&str; 8] = [
+    "GATEWAY_HOST",
+    "GATEWAY_BIND",
+    "GATEWAY_THREADS",
+    "GATEWAY_DRAIN_SECONDS",
+    "GATEWAY_LOG",
+    "GATEWAY_LOG_FORMAT",
+    "GATEWAY_ACCESS_LOG",
+    "GATEWAY_ADMIN",
+];
 
 /// A command with none of the gateway's variables.
 pub(crate) fn command(program: &str) -> Command {
