@@ -12,35 +12,39 @@ use gateway_core::{App, Body, Error, JoinError, Response, respond, spawn};
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
 use crate::connections::{Connection, Phase, Slot};
 use crate::linger::Linger;
+use crate::peer::Peer;
 use crate::preface::{Protocol, Rewound};
 use crate::strict::{self, Asked, KnownHost};
+use crate::transport::{self, Accepted, Opened};
 
 /// The largest request head, in bytes: request line and all header fields. Beyond it the answer is
 /// 431 and a close.
 pub const HEAD_BYTES: usize = 64 * 1024;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<A, S>(app: Arc<A>, stream: S, mut connection: Connection)
-where
-    A: App,
-    S: Read + Write + Unpin + Send + 'static,
-{
-    let mut stream = Rewound::new(stream, Linger::new(Arc::downgrade(&connection.slot())));
+pub(crate) async fn serve<A: App>(app: Arc<A>, accepted: Accepted, mut connection: Connection) {
+    let Some(opened) = accepted.open(&mut connection).await else { return };
+    let Opened { transport, peer, protocol } = opened;
+    let mut stream = Rewound::new(transport, Linger::new(Arc::downgrade(&connection.slot())));
     let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
-        Phase::Serve => stream.poll_protocol(cx),
+        Phase::Serve => protocol.map_or_else(|| stream.poll_protocol(cx), |p| Poll::Ready(Ok(p))),
         Phase::Drain | Phase::Close => Poll::Ready(Ok(Protocol::None)),
     });
     let protocol = protocol.await;
-    let requests = Arc::new(Requests { app, slot: connection.slot(), host: KnownHost::default() });
+    let (slot, host) = (connection.slot(), KnownHost::default());
+    let requests = Arc::new(Requests { app, slot, host, peer: peer.clone() });
     let service = service_fn(move |request| answer(requests.clone(), request));
     let ended = match protocol {
         Ok(Protocol::None) => Ok(()),
+        Ok(Protocol::Proxy) => {
+            transport::refuse_proxy(&mut stream, &peer).await;
+            Ok(())
+        }
         Ok(Protocol::Http1) => {
             let served = http1::Builder::new()
                 .header_read_timeout(None)
@@ -106,6 +110,7 @@ struct Requests<A> {
     app: Arc<A>,
     slot: Arc<Slot>,
     host: KnownHost,
+    peer: Peer,
 }
 
 /// A request in hand. Dropping it is its end.
@@ -142,6 +147,7 @@ fn answer<A: App>(
         if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
             request = Box::pin(strict::read_body(request)).await?;
         }
+        request.extensions_mut().insert(in_hand.0.peer.clone());
         let version = request.version();
         let mut response = match in_hand.0.app.call(request).await {
             Ok(response) => response,

@@ -19,7 +19,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `server.rs` | the accept loop, and the way to shut down |
-//! | `listener.rs` | `127.0.0.1:8080` or `unix:path` |
+//! | `listener.rs` | where it listens: `127.0.0.1:8080`, `unix:path`, `systemd` |
+//! | `transport.rs` | a connection's bytes, plain or through TLS, and how it gets to its first request |
+//! | `proxy.rs` | the PROXY header, from trusted proxies |
+//! | `tls.rs` | certificates and the handshake |
+//! | `peer.rs` | who is at the other end, for the app |
 //! | `connection.rs` | one connection: which protocol, which app, when to go |
 //! | `connections.rs` | what the server knows of all its connections |
 //! | `departures.rs` | clients that leave while their request is in hand |
@@ -37,15 +41,22 @@ mod connections;
 mod departures;
 mod linger;
 mod listener;
+mod peer;
 mod preface;
+mod proxy;
 mod server;
 mod strict;
+mod tls;
+mod transport;
 mod upgrade;
 
 pub use connection::HEAD_BYTES;
 pub use connections::{DEPARTURE_GRACE, IDLE_DEADLINE};
 pub use linger::LINGER;
 pub use listener::Listener;
+pub use peer::{Peer, TlsFacts};
+pub use proxy::{PROXY_BYTES, PROXY_DEADLINE, Proxies};
 pub use server::{Bound, DRAIN_DEADLINE, Server};
 pub use strict::UPGRADE_BODY;
+pub use tls::{HANDSHAKE_DEADLINE, Tls};
 pub use upgrade::{Upgraded, upgrade};

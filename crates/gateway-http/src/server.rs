@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use gateway_core::{App, Host, sleep, spawn, timeout};
 
-use gateway_net::Stream;
-
 use crate::connection;
 use crate::connections::{Connections, Phase, SWEEP};
 use crate::departures::{Departures, Watch, departures};
@@ -99,6 +97,7 @@ impl<A: App> Bound<A> {
     /// Dropping it closes the listener and drops all connections at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Bound { server, mut listener } = self;
+        listener.listen()?;
         let app = Arc::new(server.app);
         let connections = Connections::default();
         let (watch, mut departures) = departures()?;
@@ -132,20 +131,12 @@ async fn accept<A: App>(
 ) -> io::Result<()> {
     let mut resting = false;
     loop {
-        let accepted = match listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                // Refused only by a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                stream.any()
-            }),
-            Listener::Unix(_, listener) => listener.accept().await.map(Stream::any),
-        };
-        match accepted {
-            Ok(stream) => {
+        match listener.accept().await {
+            Ok(accepted) => {
                 resting = false;
                 let connection = connections.admit();
-                match stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
-                    Ok(()) => drop(spawn(connection::serve(app.clone(), stream, connection))),
+                match accepted.stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
+                    Ok(()) => drop(spawn(connection::serve(app.clone(), accepted, connection))),
                     // The system's limit on what may be watched: as good as no descriptor.
                     Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),
                 }
