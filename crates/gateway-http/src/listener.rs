@@ -23,6 +23,8 @@ const PASSED_NAMES: &str = "LISTEN_FDNAMES";
 /// A listening socket, on TCP or on a path of the file system, plain or with TLS.
 #[derive(Debug)]
 pub struct Listener {
+    /// As it was asked for.
+    address: String,
     socket: Socket,
     door: Arc<Door>,
 }
@@ -57,7 +59,7 @@ impl Listener {
     /// One sentence that names the address and what is wrong with it; the kind is the system's.
     pub fn bind(address: &str) -> io::Result<Listener> {
         let listener = Listener::reserve(address, false)?;
-        listener.listen().map_err(|error| explained(address, error))?;
+        listener.listen()?;
         Ok(listener)
     }
 
@@ -89,19 +91,20 @@ impl Listener {
             _ => TcpListener::reserve(address, reuse_port).map(Socket::Tcp),
         };
         let socket = reserved.map_err(|error| explained(address, error))?;
-        Ok(Listener { socket, door: Arc::default() })
+        Ok(Listener { address: address.to_owned(), socket, door: Arc::default() })
     }
 
     /// Listens, if it does not yet.
     ///
     /// # Errors
     ///
-    /// The system's: somebody else listens on the port.
+    /// As [`Listener::bind`].
     pub fn listen(&self) -> io::Result<()> {
-        match &self.socket {
+        let listening = match &self.socket {
             Socket::Tcp(listener) => listener.listen(),
             Socket::Unix(_, listener) => listener.listen(),
-        }
+        };
+        listening.map_err(|error| explained(&self.address, error))
     }
 
     /// Speaks TLS with whoever connects, and nothing else.
@@ -136,6 +139,10 @@ impl Listener {
         }
     }
 
+    fn given(socket: Socket) -> Listener {
+        Listener { address: "the listener given".to_owned(), socket, door: Arc::default() }
+    }
+
     /// Waits for the next connection.
     ///
     /// # Errors
@@ -161,14 +168,14 @@ impl Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Listener {
-        Listener { socket: Socket::Tcp(listener), door: Arc::default() }
+        Listener::given(Socket::Tcp(listener))
     }
 }
 
 /// The file is left alone at the end.
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Listener {
-        Listener { socket: Socket::Unix(None, listener), door: Arc::default() }
+        Listener::given(Socket::Unix(None, listener))
     }
 }
 

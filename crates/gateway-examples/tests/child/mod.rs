@@ -195,7 +195,7 @@ pub(crate) fn connect(address: SocketAddr) -> Client {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
-    Client { stream: BufReader::new(stream) }
+    Client::new(stream)
 }
 
 /// The answer to one request on a connection of its own.
