@@ -1,5 +1,7 @@
 //! What the tests of behaviour share: one list of hosts, a server in the background, a plain client.
 
+pub mod secure;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};

@@ -1,18 +1,17 @@
 //! TLS: what a client sees, and what it can't hold up.
 
-mod secure;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use gateway_core::{App, Body, Host, Request, Response, unblock};
 use gateway_http::{Bound, Listener, Server, Tls};
+use gateway_tests::secure::{Ask, Folder, facts, shown, tcp};
 use gateway_tests::{Serving, eventually, on_every_host};
 use rustix::net::sockopt;
-use secure::{Ask, Folder, facts, shown, tcp, text};
 use tokio_rustls::rustls;
 
 on_every_host!(2:
@@ -188,7 +187,7 @@ fn a_reload_that_fails_names_the_line_and_changes_nothing(host: impl Host + Send
     let old = shown(&Ask::default().to(&serving));
     folder.certificate("b", &["b.test"]);
     let other_key = fs::read_to_string(folder.files("b").1).unwrap();
-    let line = |file, line: usize| format!("{}, line {line}: ", text(file));
+    let line = |file: &PathBuf, line: usize| format!("{}, line {line}: ", file.display());
     let broken = [
         (&certificate, good.replacen("MII", "!!!", 1), line(&certificate, 1)),
         (
@@ -197,8 +196,12 @@ fn a_reload_that_fails_names_the_line_and_changes_nothing(host: impl Host + Send
             line(&certificate, 2),
         ),
         (&certificate, good.replace("END", "FIN"), line(&certificate, 1)),
-        (&certificate, String::new(), format!("{}: there is no certificate", text(&certificate))),
-        (&key, good.clone(), format!("{}: there is no unencrypted key", text(&key))),
+        (
+            &certificate,
+            String::new(),
+            format!("{}: there is no certificate", certificate.display()),
+        ),
+        (&key, good.clone(), format!("{}: there is no unencrypted key", key.display())),
         (&key, format!("\n\n{other_key}"), line(&key, 3) + "this is not the key of"),
     ];
     for (file, content, expected) in broken {
@@ -211,7 +214,7 @@ fn a_reload_that_fails_names_the_line_and_changes_nothing(host: impl Host + Send
     }
     fs::remove_file(&certificate).unwrap();
     let error = tls.reload().unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot read {}: ", text(&certificate))), "{error}");
+    assert!(error.starts_with(&format!("cannot read {}: ", certificate.display())), "{error}");
     assert!(shown(&Ask::default().to(&serving)) == old);
 }
 

@@ -1,14 +1,12 @@
 //! Certificates in files, and a plain client that speaks TLS.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process};
 
-use gateway_tests::{Client, Serving};
+use crate::{Client, Serving};
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -20,13 +18,21 @@ use tokio_rustls::rustls::{
 };
 
 /// A connection through TLS.
-pub(crate) type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// A folder for one test's certificates. Dropping it removes it.
-pub(crate) struct Folder(PathBuf);
+#[derive(Debug)]
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new() -> Folder {
+    /// A new one.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be made.
+    #[allow(clippy::new_without_default, reason = "it makes a folder")]
+    #[must_use]
+    pub fn new() -> Folder {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("gateway-tls-{}-{number}", process::id()));
@@ -34,12 +40,18 @@ impl Folder {
         Folder(folder)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// The path of a file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Makes a certificate for these names, with its key, in files called so. Gives the certificate.
-    pub(crate) fn certificate(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn certificate(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         let (certificate, key) = self.files(file);
@@ -49,7 +61,8 @@ impl Folder {
     }
 
     /// The files of a certificate and its key.
-    pub(crate) fn files(&self, file: &str) -> (PathBuf, PathBuf) {
+    #[must_use]
+    pub fn files(&self, file: &str) -> (PathBuf, PathBuf) {
         (self.path(&format!("{file}.pem")), self.path(&format!("{file}.key")))
     }
 }
@@ -61,11 +74,14 @@ impl Drop for Folder {
 }
 
 /// What a client asks for in its handshake.
-#[derive(Clone, Copy)]
-pub(crate) struct Ask {
-    pub(crate) name: Option<&'static str>,
-    pub(crate) alpn: &'static [&'static str],
-    pub(crate) versions: &'static [&'static SupportedProtocolVersion],
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The server's name (SNI), if it is to be told.
+    pub name: Option<&'static str>,
+    /// The protocols that it offers.
+    pub alpn: &'static [&'static str],
+    /// The versions of TLS that it speaks.
+    pub versions: &'static [&'static SupportedProtocolVersion],
 }
 
 impl Default for Ask {
@@ -75,8 +91,16 @@ impl Default for Ask {
 }
 
 impl Ask {
-    /// Shakes hands over a connection. An error is the server's refusal.
-    pub(crate) fn over(self, mut tcp: TcpStream) -> std::io::Result<Client<Secure>> {
+    /// Shakes hands over a connection.
+    ///
+    /// # Errors
+    ///
+    /// The server's refusal.
+    ///
+    /// # Panics
+    ///
+    /// When it asks for what is no name.
+    pub fn over(self, mut tcp: TcpStream) -> std::io::Result<Client<Secure>> {
         let provider = Arc::new(ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)
@@ -95,18 +119,29 @@ impl Ask {
     }
 
     /// Connects, and shakes hands.
-    pub(crate) fn to(self, serving: &Serving) -> Client<Secure> {
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    #[must_use]
+    pub fn to(self, serving: &Serving) -> Client<Secure> {
         self.over(tcp(serving)).expect("a handshake")
     }
 }
 
 /// A plain connection.
-pub(crate) fn tcp(serving: &Serving) -> TcpStream {
+#[must_use]
+pub fn tcp(serving: &Serving) -> TcpStream {
     serving.connect().stream.into_inner()
 }
 
 /// The certificate that the server has shown.
-pub(crate) fn shown(client: &Client<Secure>) -> CertificateDer<'static> {
+///
+/// # Panics
+///
+/// When it has shown none.
+#[must_use]
+pub fn shown(client: &Client<Secure>) -> CertificateDer<'static> {
     client.stream.get_ref().conn.peer_certificates().expect("certificates")[0].clone().into_owned()
 }
 
@@ -151,8 +186,13 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// The facts of a request's connection, as lines.
-pub(crate) async fn facts(request: gateway_core::Request) -> gateway_core::Response {
+/// An app that answers with the facts of the request's connection: the client's address, the socket's,
+/// and what the handshake has agreed on, each in a line.
+///
+/// # Panics
+///
+/// When the request comes without them.
+pub async fn facts(request: gateway_core::Request) -> gateway_core::Response {
     let peer = request.extensions().get::<gateway_http::Peer>().expect("a peer");
     let tls = peer.tls().map(|tls| {
         let (name, alpn) = (tls.server_name.as_deref().unwrap_or("-"), tls.alpn.unwrap_or("-"));
@@ -164,9 +204,4 @@ pub(crate) async fn facts(request: gateway_core::Request) -> gateway_core::Respo
     let (client, socket) = (address(peer.address()), address(peer.socket_address()));
     let text = format!("{client}\n{socket}\n{}", tls.as_deref().unwrap_or("plain"));
     gateway_core::Response::new(gateway_core::Body::from(text))
-}
-
-/// The file's whole path as text.
-pub(crate) fn text(path: &Path) -> String {
-    path.display().to_string()
 }
