@@ -126,6 +126,9 @@ fn a_port_is_shared_with_a_flag_alone(host: &str) {
     };
     let second = on_the_same(&["--reuse-port"]);
     second.line();
+    let mut third = command(EXAMPLES);
+    third.args(["--host", host, "--bind", &address]).env("GATEWAY_REUSE_PORT", "1");
+    Program::start(&mut third).line();
     assert_refused(&on_the_same(&[]).end(), 1, "choose another port");
     first.signal(Signal::TERM);
     assert_eq!(first.end().code, Some(0));

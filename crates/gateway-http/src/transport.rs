@@ -18,6 +18,7 @@ use gateway_net::{Any, Stream};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
+use tracing::field::display;
 
 use crate::connections::{Connection, Phase};
 use crate::linger::{LINGER, Linger};
@@ -159,11 +160,13 @@ impl Door {
                 Ok(named) => client = named,
                 // As a proxy does that looks whether anybody is there.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    tracing::debug!(?address, "a trusted proxy has left before its PROXY header");
+                    let peer = address.map(display);
+                    tracing::debug!(peer, "a trusted proxy has left before its PROXY header");
                     return None;
                 }
                 Err(error) => {
-                    tracing::warn!(?address, %error, "no PROXY header from a trusted proxy");
+                    let peer = address.map(display);
+                    tracing::warn!(peer, %error, "no PROXY header from a trusted proxy");
                     return None;
                 }
             }
@@ -172,24 +175,19 @@ impl Door {
             let (transport, peer) = (Transport::Plain(stream), Peer::new(address, client, None));
             return Some(Opened { transport, peer, protocol: None });
         };
-        let handshake = timeout(tls.deadline(), shake_hands(tls, stream, linger));
-        let shaken = handshake.await.unwrap_or_else(|elapsed| Err(io::Error::other(elapsed)));
-        match shaken {
-            Ok((stream, facts)) => {
-                let protocol = match facts.alpn {
-                    Some("h2") => Some(Protocol::Http2),
-                    Some(_) => Some(Protocol::Http1),
-                    None => None,
-                };
-                let peer = Peer::new(address, client, Some(facts));
-                Some(Opened { transport: Transport::Tls(stream), peer, protocol })
-            }
-            Err(error) => {
-                let peer = client.or(address);
-                tracing::debug!(?peer, %error, "a TLS handshake has failed");
-                None
-            }
-        }
+        let peer = client.or(address);
+        let shaken = timeout(tls.deadline(), shake_hands(tls, stream, peer, linger)).await;
+        let (stream, facts) = shaken.unwrap_or_else(|elapsed| {
+            failed(peer, &elapsed);
+            None
+        })?;
+        let protocol = match facts.alpn {
+            Some("h2") => Some(Protocol::Http2),
+            Some(_) => Some(Protocol::Http1),
+            None => None,
+        };
+        let peer = Peer::new(address, client, Some(facts));
+        Some(Opened { transport: Transport::Tls(stream), peer, protocol })
     }
 }
 
@@ -197,34 +195,40 @@ impl Door {
 async fn shake_hands(
     tls: &Tls,
     mut stream: Stream<Any>,
+    peer: Option<SocketAddr>,
     linger: Linger,
-) -> io::Result<(Box<TlsStream<Stream<Any>>>, TlsFacts)> {
+) -> Option<(Box<TlsStream<Stream<Any>>>, TlsFacts)> {
     let mut first = [0];
-    std::future::poll_fn(|cx| stream.poll_peek(cx, &mut first)).await?;
+    let seen = std::future::poll_fn(|cx| stream.poll_peek(cx, &mut first)).await;
     // Each method's name begins with such a letter, and no record of TLS does.
-    if first[0].is_ascii_uppercase() {
-        let mut plain = Rewound::new(Transport::Plain(stream), linger);
-        refuse(&mut plain, SPEAKS_TLS).await;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks plain HTTP"));
+    if seen.is_ok() && first[0].is_ascii_uppercase() {
+        failed(peer, &"the client speaks plain HTTP");
+        refuse(&mut Rewound::new(Transport::Plain(stream), linger), SPEAKS_TLS).await;
+        return None;
     }
     match tls.accept(stream).await {
         Ok(stream) => {
             let facts = tls::facts(&stream);
-            Ok((stream, facts))
+            Some((stream, facts))
         }
         Err((error, stream)) => {
+            failed(peer, &error);
             close(&mut Rewound::new(Transport::Plain(stream), linger)).await;
-            Err(error)
+            None
         }
     }
+}
+
+fn failed(peer: Option<SocketAddr>, error: &dyn std::fmt::Display) {
+    tracing::debug!(peer = peer.map(display), %error, "a TLS handshake has failed");
 }
 
 /// Refuses a PROXY header from a peer that is not trusted: it may be an attack, by somebody who wants to
 /// pass for another client.
 #[cold]
 pub(crate) async fn refuse_proxy(stream: &mut Rewound<Transport>, peer: &Peer) {
-    let address = peer.socket_address();
-    tracing::warn!(?address, "a PROXY header from a peer that is not a trusted proxy, refused");
+    let peer = peer.socket_address().map(display);
+    tracing::warn!(peer, "a PROXY header from a peer that is not a trusted proxy, refused");
     refuse(stream, NOT_TRUSTED).await;
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use gateway_http::{Proxies, Tls};
 use tracing_subscriber::filter::Targets;
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) bind: String,
 
     /// Lets other servers listen on the same port, if they say so as well
-    #[arg(long, env = "GATEWAY_REUSE_PORT")]
+    #[arg(long, env = "GATEWAY_REUSE_PORT", value_parser = BoolishValueParser::new())]
     pub(crate) reuse_port: bool,
 
     /// A certificate with its chain, in PEM: speaks TLS alone. Several are told apart by their names;
