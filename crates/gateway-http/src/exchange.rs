@@ -24,6 +24,7 @@ use crate::bounds::Deadline;
 use crate::connections::Slot;
 use crate::delivery::Receipt;
 use crate::lifespan::Attach;
+use crate::peer::Peer;
 use crate::strict::{self, Asked, KnownHost};
 
 /// What the exchanges of a connection share.
@@ -32,11 +33,12 @@ pub(crate) struct Exchanges<A> {
     attach: Attach,
     slot: Arc<Slot>,
     host: KnownHost,
+    peer: Peer,
 }
 
 impl<A> Exchanges<A> {
-    pub(crate) fn new(app: Arc<A>, attach: Attach, slot: Arc<Slot>) -> Exchanges<A> {
-        Exchanges { app, attach, slot, host: KnownHost::default() }
+    pub(crate) fn new(app: Arc<A>, attach: Attach, slot: Arc<Slot>, peer: Peer) -> Exchanges<A> {
+        Exchanges { app, attach, slot, host: KnownHost::default(), peer }
     }
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn answer<A: App>(
             request = Box::pin(strict::read_body(request)).await?;
         }
         let version = request.version();
+        request.extensions_mut().insert(in_hand.exchanges.peer.clone());
         if let Some(attach) = &in_hand.exchanges.attach {
             attach(request.extensions_mut());
         }

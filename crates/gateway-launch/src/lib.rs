@@ -14,11 +14,13 @@
 //! ```
 //!
 //! Then `hello --host smol --bind 127.0.0.1:8080`; `hello --help` lists the rest. SIGTERM and SIGINT
-//! (Ctrl-C) drain; a second one drops what is left.
+//! (Ctrl-C) drain; a second one drops what is left. SIGHUP reads certificates again. A service
+//! manager such as systemd may pass the socket, and is told when the server is ready.
 
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod manager;
 mod options;
 mod signals;
 
@@ -30,8 +32,8 @@ use std::process::ExitCode;
 use std::task::Poll;
 
 use futures_channel::oneshot;
-use gateway_core::{App, Host};
-use gateway_http::{Bound, Server};
+use gateway_core::{App, Host, spawn, unblock};
+use gateway_http::{Bound, Listener, Server, Tls};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -77,8 +79,15 @@ fn start(app: impl App, options: &Options) -> io::Result<Ended> {
         .deadlines(options.bounds.deadlines())
         .limits(options.bounds.limits())
         .drain_delay(options.bounds.drain_delay_seconds);
-    let bound = server.bind(&options.bind)?;
-    serve(options.host, options.threads(), bound)
+    let mut listener = Listener::reserve(&options.bind, options.reuse_port)?;
+    if let Some(tls) = options.tls()? {
+        listener = listener.with_tls(tls);
+    }
+    if let Some(proxies) = &options.proxy_from {
+        listener = listener.with_proxies(proxies.clone());
+    }
+    listener.listen()?;
+    serve(options.host, options.threads(), server.listen(listener))
 }
 
 /// How a server ended.
@@ -105,7 +114,7 @@ pub fn serve(host: HostName, threads: usize, bound: Bound<impl App>) -> io::Resu
         io::Error::new(error.kind(), message)
     };
     log(Targets::new().with_default(LevelFilter::INFO));
-    let serving = until_signalled(host, bound, Signals::new()?);
+    let serving = until_signalled(host, bound, Signals::to_end()?);
     match host {
         HostName::Tokio => run(gateway_tokio::Tokio::new(threads).map_err(unstarted)?, serving),
         HostName::Smol => run(gateway_smol::Smol::new(threads).map_err(unstarted)?, serving),
@@ -131,11 +140,17 @@ async fn until_signalled(
 ) -> io::Result<Ended> {
     // Standard output may be closed: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener());
+    if let Some(tls) = bound.listener().tls() {
+        spawn(reload(tls.clone(), Signals::to_reload()?));
+    }
+    manager::ready();
+    spawn(manager::keep_alive());
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
     let mut signalled = pin!(async move {
         signals.next().await?;
         tracing::info!(%host, "draining; a second signal drops what is left");
+        manager::stopping();
         let _ = drain.send(());
         signals.next().await
     });
@@ -146,4 +161,18 @@ async fn until_signalled(
         signalled.as_mut().poll(cx).map_ok(|()| Ended::Forced)
     })
     .await
+}
+
+/// Reads certificates again whenever the signal says so.
+async fn reload(tls: Tls, mut signals: Signals) {
+    while signals.next().await.is_ok() {
+        manager::reloading();
+        let tls = tls.clone();
+        match unblock(move || tls.reload()).await {
+            Ok(Ok(())) => tracing::info!("the certificates have been read again"),
+            Ok(Err(error)) => tracing::error!(%error, "the certificates stay as they were"),
+            Err(error) => tracing::error!(%error, "the certificates could not be read again"),
+        }
+        manager::ready();
+    }
 }
