@@ -18,6 +18,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt};
 use gateway_core::{
     App, Body, Error, IntoResponse, Request, Response, disconnected, sleep, spawn, timeout, unblock,
 };
+use gateway_http::Peer;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -62,6 +63,7 @@ pub const FEATURES: &[&str] = &[
     "raw-target",
     "raw-fields",
     "request-trailers",
+    "peer",
     "cancel",
     "disconnect",
 ];
@@ -280,14 +282,16 @@ async fn reflect(request: Request) -> Result<Response, Error> {
         Version::HTTP_2 => "2",
         _ => "1.1",
     };
+    let peer = gateway_http::peer();
+    let scheme = |peer: &Peer| if peer.tls().is_some() { "https" } else { "http" };
     json(json!({
         "method": head.method.as_str(),
         "target": head.uri.to_string(),
         "path": head.uri.path(),
         "query": head.uri.query(),
         "version": version,
-        "scheme": null,
-        "peer": null,
+        "scheme": peer.as_ref().map(scheme),
+        "peer": peer.as_ref().and_then(Peer::address).map(|address| address.to_string()),
         "fields": fields(&head.headers),
         "trailers": fields(&trailers),
         "body": read,

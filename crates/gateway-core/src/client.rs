@@ -5,12 +5,13 @@
 //! So the handler needs no argument: [`disconnected`] and [`draining`] find the client as leaves
 //! find their trampoline, by who is driving. They remember it from the call on, also in a task.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
@@ -88,7 +89,12 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// What a stream hears of as well.
     connection: Option<Client>,
+    /// What its server knows of it.
+    facts: OnceLock<Facts>,
 }
+
+/// Whatever type a server has for that.
+type Facts = Box<dyn Any + Send + Sync>;
 
 #[derive(Default)]
 struct Waiting {
@@ -115,6 +121,20 @@ impl Client {
     /// Tells those who wait that the server drains.
     pub fn drains(&self) {
         self.tell(DRAINING);
+    }
+
+    /// Says what is known of it, once and for all: its address, for example.
+    pub fn introduce(&self, facts: impl Any + Send + Sync) {
+        // Whoever comes second has nothing to say.
+        let _ = self.0.facts.set(Box::new(facts));
+    }
+
+    /// What is known of the client of the request in hand, if it is of this type.
+    #[must_use]
+    pub fn facts<T: Any + Clone>() -> Option<T> {
+        let client = current()?;
+        let connection = client.0.connection.as_ref().unwrap_or(&client);
+        connection.0.facts.get()?.downcast_ref::<T>().cloned()
     }
 
     /// Makes it the current client, for as long as what this returns lives: it is moved out of `home`,
@@ -330,7 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_connection_is_known_of_its_streams() {
+        let connection = Client::default();
+        connection.introduce("an address");
+        connection.introduce("another one");
+        for client in [connection.stream(), connection] {
+            let facts = under(&mut Some(client), || (Client::facts(), Client::facts::<u8>()));
+            assert_eq!(facts, (Some("an address"), None));
+        }
+    }
+
+    #[test]
     fn without_a_request_nobody_leaves() {
         assert_eq!(poll(&mut disconnected()), Poll::Pending);
+        assert_eq!(Client::facts::<&str>(), None);
     }
 }

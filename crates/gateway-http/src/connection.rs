@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use gateway_core::{App, Error, spawn};
-use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
@@ -16,6 +15,7 @@ use crate::guarded::Guarded;
 use crate::lifespan::Attach;
 use crate::preface::{PREFACE, Protocol, Rewound};
 use crate::stalled::Watched;
+use crate::transport::{self, Accepted, Opened};
 
 /// How much hyper reads ahead at least, in bytes: it can't do with less.
 const LEAST_BUFFER: usize = 8 * 1024;
@@ -33,26 +33,34 @@ const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     408 Request Timeout: the head has not come within time.\r\n";
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<A, S>(app: Arc<A>, attach: Attach, stream: S, mut connection: Connection)
-where
-    A: App,
-    S: Read + Write + Unpin + Send + 'static,
-{
+pub(crate) async fn serve<A: App>(
+    app: Arc<A>,
+    attach: Attach,
+    accepted: Accepted,
+    mut connection: Connection,
+) {
+    let Some(opened) = accepted.open(&mut connection).await else { return };
+    let Opened { transport, peer, protocol } = opened;
     let slot = connection.slot();
     let limits = slot.shared().limits;
     let head_bytes = limits.head_bytes.max(LEAST_BUFFER);
-    let mut stream = Rewound::new(Guarded::new(stream, slot.clone()));
+    let mut stream = Rewound::new(Guarded::new(transport, slot.clone()));
     let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
-        Phase::Serve => stream.poll_protocol(cx),
+        Phase::Serve => stream.poll_agreed(protocol, cx),
         Phase::Late if stream.has_read() => Poll::Ready(Ok(Protocol::Late)),
         Phase::Drain | Phase::Late | Phase::Close => Poll::Ready(Ok(Protocol::None)),
     });
     let protocol = protocol.await;
+    slot.client().introduce(peer.clone());
     let exchanges = Arc::new(Exchanges::new(app, attach, slot.clone()));
     let service = service_fn(move |request| exchange::answer(exchanges.clone(), request));
     let ended = match protocol {
         Ok(Protocol::None) => Ok(()),
         Ok(Protocol::Late) => stream.stream.says_last(LATE).await.map_err(Error::from),
+        Ok(Protocol::Proxy) => {
+            transport::refuse_proxy(stream.stream, &peer).await;
+            Ok(())
+        }
         Ok(Protocol::Http1) => {
             let mut builder = http1::Builder::new();
             if limits.head_fields != HYPERS_FIELDS {

@@ -19,7 +19,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `server.rs` | the accept loop, and the way to shut down |
-//! | `listener.rs` | `127.0.0.1:8080` or `unix:path` |
+//! | `listener.rs` | where it listens: `127.0.0.1:8080`, `unix:path`, `systemd` |
+//! | `transport.rs` | a connection's bytes, plain or through TLS, and how it gets to its first request |
+//! | `proxy.rs` | the PROXY header, from trusted proxies |
+//! | `tls.rs` | certificates and the handshake |
+//! | `peer.rs` | who is at the other end, for the app |
 //! | `bounds.rs` | deadlines and limits, with what the client sees of them |
 //! | `lifespan.rs` | what an app does before the first request and after the last |
 //! | `monitor.rs` | what a server shows of itself |
@@ -54,10 +58,14 @@ mod lifespan;
 mod linger;
 mod listener;
 mod monitor;
+mod peer;
 mod preface;
+mod proxy;
 mod server;
 mod stalled;
 mod strict;
+mod tls;
+mod transport;
 mod upgrade;
 
 pub use bounds::{Deadline, Deadlines, Limits};
@@ -70,6 +78,9 @@ pub use guarded::WRITE_PROGRESS;
 pub use linger::LINGER;
 pub use listener::Listener;
 pub use monitor::{Activity, Monitor};
+pub use peer::{Peer, TlsFacts, WithPeer, peer, with_peer};
+pub use proxy::{PROXY_BYTES, PROXY_DEADLINE, Proxies};
 pub use server::{Bound, Server};
 pub use strict::UPGRADE_BODY;
+pub use tls::{HANDSHAKE_DEADLINE, Tls};
 pub use upgrade::{Upgraded, upgrade};

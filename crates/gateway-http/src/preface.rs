@@ -1,4 +1,5 @@
-//! Which protocol: HTTP/2 opens with a fixed preface (RFC 9113, section 3.4), all else is HTTP/1.
+//! Which protocol: HTTP/2 opens with a fixed preface (RFC 9113, section 3.4), a PROXY header in one
+//! of two ways, all else is HTTP/1.
 //!
 //! The bytes read to find out are put back: [`Rewound`] gives them out first.
 
@@ -6,16 +7,23 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::proxy;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 /// What a client opens with when it speaks HTTP/2.
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How the protocols open that can be told by it.
+const OPENINGS: [(Protocol, &[u8]); 3] =
+    [(Protocol::Http2, PREFACE), (Protocol::Proxy, proxy::V1), (Protocol::Proxy, proxy::V2)];
 
 /// The protocol that a client has chosen by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
+    /// A PROXY header, where none is expected.
+    Proxy,
     /// It left without a byte, or without enough of them to tell when the server drains.
     None,
     /// It has sent a few bytes, and has no more time for the rest.
@@ -40,17 +48,39 @@ impl<S: Read + Unpin> Rewound<S> {
         self.read > 0
     }
 
+    /// Reads the preface of the protocol that ALPN has chosen, if it has chosen; else finds it out.
+    /// Whoever has agreed on HTTP/2 and opens in another way is not heard.
+    pub(crate) fn poll_agreed(
+        &mut self,
+        agreed: Option<Protocol>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Protocol>> {
+        match agreed {
+            None => self.poll_protocol(cx),
+            Some(Protocol::Http2) => self.poll_protocol(cx).map_ok(|found| match found {
+                Protocol::Http2 => Protocol::Http2,
+                _ => Protocol::None,
+            }),
+            Some(other) => Poll::Ready(Ok(other)),
+        }
+    }
+
     /// Reads until the first bytes tell which protocol it is, and no further than the preface.
     ///
     /// Cancel safety: what has been read is kept.
     pub(crate) fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
         loop {
             let read = usize::from(self.read);
-            if self.first[..read] != PREFACE[..read] {
-                return Poll::Ready(Ok(Protocol::Http1));
+            let first = &self.first[..read];
+            let mut may_be = false;
+            for (protocol, opening) in OPENINGS {
+                if first.starts_with(opening) {
+                    return Poll::Ready(Ok(protocol));
+                }
+                may_be |= opening.starts_with(first);
             }
-            if read == PREFACE.len() {
-                return Poll::Ready(Ok(Protocol::Http2));
+            if !may_be {
+                return Poll::Ready(Ok(Protocol::Http1));
             }
             let mut buf = ReadBuf::new(&mut self.first[read..]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf.unfilled()))?;
@@ -150,11 +180,15 @@ mod tests {
 
     #[test]
     fn any_split_of_the_bytes_gives_the_same_protocol_and_loses_none() {
-        let cases: [(&[u8], Protocol); 6] = [
+        let cases: [(&[u8], Protocol); 10] = [
             (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Protocol::Http1),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0", Protocol::Http2),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", Protocol::Http1),
             (b"PRI * HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", Protocol::Proxy),
+            (b"PROXYING /", Protocol::Http1),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Protocol::Proxy),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n", Protocol::Http1),
             (b"PR", Protocol::Http1),
             (b"", Protocol::None),
         ];

@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use gateway_core::{App, Error, Host, sleep, spawn, timeout};
-use gateway_net::Stream;
 
 use crate::bounds::{Deadline, Deadlines, Limits};
 use crate::connection;
@@ -201,6 +200,7 @@ impl<A: App> Bound<A> {
         let Bound { server, mut listener, connections } = self;
         let shared = connections.shared().clone();
         let running = server.lifespan.start(&shared).await?;
+        listener.listen()?;
         let app = Arc::new(server.app);
         let (watch, mut departures) = departures()?;
         shared.set_ready(true);
@@ -256,22 +256,14 @@ async fn accept<A: App>(
             place
         });
         place.await;
-        let accepted = match listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                // Refused only by a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                stream.any()
-            }),
-            Listener::Unix(_, listener) => listener.accept().await.map(Stream::any),
-        };
-        match accepted {
-            Ok(stream) => {
+        match listener.accept().await {
+            Ok(accepted) => {
                 resting = false;
                 let connection = connections.admit();
-                match stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
+                match accepted.stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
                     Ok(()) => {
                         let (app, attach) = (app.clone(), attach.clone());
-                        drop(spawn(connection::serve(app, attach, stream, connection)));
+                        drop(spawn(connection::serve(app, attach, accepted, connection)));
                     }
                     // The system's limit on what may be watched: as good as no descriptor.
                     Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),

@@ -14,11 +14,13 @@
 //! ```
 //!
 //! Then `hello --host smol --bind 127.0.0.1:8080`; `hello --help` lists the rest. SIGTERM and SIGINT
-//! (Ctrl-C) drain; a second one drops what is left.
+//! (Ctrl-C) drain; a second one drops what is left. SIGHUP reads certificates again. A service
+//! manager such as systemd may pass the socket, and is told when the server is ready.
 
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod manager;
 mod options;
 mod signals;
 
@@ -31,8 +33,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_channel::oneshot;
-use gateway_core::{App, Coroutine, Error, Host, Request, Response, trampoline};
-use gateway_http::{Bound, Monitor, Server};
+use gateway_core::{App, Coroutine, Error, Host, Request, Response, spawn, trampoline, unblock};
+use gateway_http::{Bound, Listener, Monitor, Server, Tls};
 use gateway_operations::{Admin, Counted, Metrics, Observed, Page};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -85,7 +87,7 @@ fn start<A: App>(app: A, options: &Options) -> io::Result<Ended> {
         return run(options, until_signalled(options.host, bind(app, options)?));
     }
     let metrics = Metrics::new();
-    let mut app = Observed::new(app);
+    let mut app = Observed::new(app).client(|_| gateway_http::peer()?.address());
     if options.access_log {
         app = app.access_log();
     }
@@ -110,7 +112,15 @@ fn bind<A: App>(app: A, options: &Options) -> io::Result<Bound<A>> {
         .deadlines(options.bounds.deadlines())
         .limits(options.bounds.limits())
         .drain_delay(options.bounds.drain_delay_seconds);
-    server.bind(&options.bind)
+    let mut listener = Listener::reserve(&options.bind, options.reuse_port)?;
+    if let Some(tls) = options.tls()? {
+        listener = listener.with_tls(tls);
+    }
+    if let Some(proxies) = &options.proxy_from {
+        listener = listener.with_proxies(proxies.clone());
+    }
+    listener.listen()?;
+    Ok(server.listen(listener))
 }
 
 /// What the server shows of itself, for the page of numbers.
@@ -238,14 +248,20 @@ fn to_its_end<F: Future>(host: impl Host, future: F) -> F::Output {
 
 /// Serves until the first signal, then drains until the second.
 async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<Ended> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::to_end()?;
     // Standard output may be closed: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener());
+    if let Some(tls) = bound.listener().tls() {
+        spawn(reload(tls.clone(), Signals::to_reload()?));
+    }
+    manager::ready();
+    spawn(manager::keep_alive());
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
     let mut signalled = pin!(async move {
         signals.next().await?;
         tracing::info!(%host, "draining; a second signal drops what is left");
+        manager::stopping();
         let _ = drain.send(());
         signals.next().await
     });
@@ -256,4 +272,18 @@ async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<E
         signalled.as_mut().poll(cx).map_ok(|()| Ended::Forced)
     })
     .await
+}
+
+/// Reads certificates again whenever the signal says so.
+async fn reload(tls: Tls, mut signals: Signals) {
+    while signals.next().await.is_ok() {
+        manager::reloading();
+        let tls = tls.clone();
+        match unblock(move || tls.reload()).await {
+            Ok(Ok(())) => tracing::info!("the certificates have been read again"),
+            Ok(Err(error)) => tracing::error!(%error, "the certificates stay as they were"),
+            Err(error) => tracing::error!(%error, "the certificates could not be read again"),
+        }
+        manager::ready();
+    }
 }

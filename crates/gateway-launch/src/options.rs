@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use gateway_http::{Proxies, Tls};
 use gateway_operations::ACCESS_LOG;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -21,9 +22,29 @@ pub(crate) struct Options {
     #[arg(long, env = "GATEWAY_HOST", value_enum, default_value_t = HostName::Tokio)]
     pub(crate) host: HostName,
 
-    /// Where to listen: HOST:PORT, or unix:PATH (port 0 takes any that is free)
+    /// Where to listen: HOST:PORT (port 0 takes any that is free), unix:PATH, unix:PATH?mode=660, or
+    /// systemd or systemd:NAME for a socket that a service manager has passed
     #[arg(long, env = "GATEWAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) bind: String,
+
+    /// Lets other servers listen on the same port, if they say so as well
+    #[arg(long, env = "GATEWAY_REUSE_PORT", value_parser = BoolishValueParser::new())]
+    pub(crate) reuse_port: bool,
+
+    /// A certificate with its chain, in PEM: speaks TLS alone. Several are told apart by their
+    /// names; SIGHUP reads them again
+    #[arg(long, env = "GATEWAY_TLS_CERT", value_name = "FILE", value_delimiter = ',')]
+    #[arg(requires = "tls_key")]
+    tls_cert: Vec<PathBuf>,
+
+    /// The certificate's private key, in PEM: one for each certificate, in the same order
+    #[arg(long, env = "GATEWAY_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
+    #[arg(requires = "tls_cert")]
+    tls_key: Vec<PathBuf>,
+
+    /// Whose PROXY headers are believed, and required: networks, addresses, unix; commas between
+    #[arg(long, env = "GATEWAY_PROXY_FROM", value_name = "CIDR")]
+    pub(crate) proxy_from: Option<Proxies>,
 
     /// How many threads run coroutines [default: one per processor]
     #[arg(long, env = "GATEWAY_THREADS", value_name = "N")]
@@ -57,7 +78,8 @@ impl Options {
         let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
         let name = path.file_name().map_or_else(|| "gateway".into(), |name| name.to_string_lossy());
         let parsed = Options::command().name(name.into_owned()).try_get_matches();
-        parsed.and_then(|matches| Options::from_arg_matches(&matches)).map_err(|error| {
+        let options = parsed.and_then(|matches| Options::from_arg_matches(&matches));
+        options.and_then(Options::paired).map_err(|error| {
             if error.use_stderr() {
                 // Standard error may be gone as well: then nobody is there to be told.
                 let _ = writeln!(io::stderr(), "{}", in_one_sentence(&error.to_string()));
@@ -72,6 +94,26 @@ impl Options {
     pub(crate) fn log(&self) -> Targets {
         let log = self.log.clone();
         if self.access_log { log.with_target(ACCESS_LOG, LevelFilter::INFO) } else { log }
+    }
+
+    /// As many certificates as keys.
+    fn paired(self) -> Result<Options, clap::Error> {
+        let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
+        if certificates == keys {
+            return Ok(self);
+        }
+        let message = format!(
+            "each --tls-cert takes one --tls-key: there are {certificates} certificates and {keys} keys"
+        );
+        Err(Options::command().error(clap::error::ErrorKind::WrongNumberOfValues, message))
+    }
+
+    /// What to speak TLS with, if at all.
+    pub(crate) fn tls(&self) -> io::Result<Option<Tls>> {
+        if self.tls_cert.is_empty() {
+            return Ok(None);
+        }
+        Tls::from_pem_files(self.tls_cert.iter().zip(&self.tls_key)).map(Some)
     }
 
     pub(crate) fn threads(&self) -> usize {

@@ -5,17 +5,28 @@ use std::os::unix::net::UnixStream as Pair;
 use std::pin::Pin;
 
 use gateway_net::UnixStream;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// SIGTERM and SIGINT, from now on.
+/// Signals of one meaning, from now on.
 pub(crate) struct Signals(UnixStream);
 
 impl Signals {
-    pub(crate) fn new() -> io::Result<Signals> {
+    /// SIGTERM and SIGINT.
+    pub(crate) fn to_end() -> io::Result<Signals> {
+        Signals::new(&[SIGTERM, SIGINT])
+    }
+
+    /// SIGHUP.
+    pub(crate) fn to_reload() -> io::Result<Signals> {
+        Signals::new(&[SIGHUP])
+    }
+
+    fn new(signals: &[i32]) -> io::Result<Signals> {
         let (read, write) = Pair::pair()?;
-        pipe::register(SIGTERM, write.try_clone()?)?;
-        pipe::register(SIGINT, write)?;
+        for signal in signals {
+            pipe::register(*signal, write.try_clone()?)?;
+        }
         Ok(Signals(read.try_into()?))
     }
 

@@ -1,20 +1,26 @@
 //! `TcpListener` and `UnixListener`: sockets that accept connections.
 
+use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
 use gateway_core::{Direction, Socket, poll_io};
-use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, acceptfrom_with, sockopt,
+};
 
 use crate::stream::{TcpStream, UnixStream};
 
 /// How many connections the system may hold that nobody has accepted yet. It may allow fewer.
 const BACKLOG: i32 = 1024;
 
-const ACCEPTED: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// Accepts TCP connections.
 #[derive(Debug)]
@@ -28,8 +34,38 @@ impl TcpListener {
     /// # Errors
     ///
     /// The system's: the port is in use, no such address, no permission; and for a bad address.
-    pub fn bind(address: impl std::net::ToSocketAddrs) -> io::Result<TcpListener> {
-        std::net::TcpListener::bind(address)?.try_into()
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        let listener = TcpListener::reserve(address, false)?;
+        listener.listen()?;
+        Ok(listener)
+    }
+
+    /// Takes an address without listening on it yet: clients are refused until
+    /// [`TcpListener::listen`]. With `reuse_port`, other sockets that say the same may listen on the
+    /// same port, and the system spreads connections among them (`SO_REUSEPORT`).
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`]. Whether somebody else listens there may show only when this one
+    /// does.
+    pub fn reserve(address: impl ToSocketAddrs, reuse_port: bool) -> io::Result<TcpListener> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "it has no addresses");
+        for address in address.to_socket_addrs()? {
+            match reserve(address, reuse_port) {
+                Ok(fd) => return Ok(TcpListener { socket: Socket::new(fd) }),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Listens, if it does not yet.
+    ///
+    /// # Errors
+    ///
+    /// The system's: the port is in use.
+    pub fn listen(&self) -> io::Result<()> {
+        Ok(rustix::net::listen(self.socket.fd()?, BACKLOG)?)
     }
 
     /// Waits for the next connection.
@@ -56,7 +92,7 @@ impl TcpListener {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         poll_io(&mut self.socket, Direction::Read, cx, |fd| {
-            let (fd, peer) = acceptfrom_with(fd, ACCEPTED)?;
+            let (fd, peer) = acceptfrom_with(fd, FLAGS)?;
             let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
             Ok(((TcpStream::new(fd), peer), false))
         })
@@ -77,7 +113,10 @@ impl TryFrom<std::net::TcpListener> for TcpListener {
 
     fn try_from(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
-        Ok(TcpListener { socket: listening(listener.into())? })
+        let listener = TcpListener { socket: Socket::new(listener.into()) };
+        // Listening again only changes the backlog, which std keeps small.
+        listener.listen()?;
+        Ok(listener)
     }
 }
 
@@ -94,7 +133,48 @@ impl UnixListener {
     ///
     /// The system's: the path exists, its directory doesn't, no permission.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
-        std::os::unix::net::UnixListener::bind(path)?.try_into()
+        let listener = UnixListener::reserve(path, None)?;
+        listener.listen()?;
+        Ok(listener)
+    }
+
+    /// Makes the file, with these permissions where some are given, without listening on it yet:
+    /// clients are refused until [`UnixListener::listen`].
+    ///
+    /// # Errors
+    ///
+    /// As [`UnixListener::bind`].
+    pub fn reserve(path: impl AsRef<Path>, mode: Option<u32>) -> io::Result<UnixListener> {
+        let path = path.as_ref();
+        let address = SocketAddrUnix::new(path)?;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+        rustix::net::bind(&fd, &address)?;
+        // Nobody can have connected in between: it does not listen yet.
+        let permit = |mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+        if let Some(Err(error)) = mode.map(permit) {
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
+        Ok(UnixListener { socket: Socket::new(fd) })
+    }
+
+    /// Listens, if it does not yet.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen(&self) -> io::Result<()> {
+        Ok(rustix::net::listen(self.socket.fd()?, BACKLOG)?)
+    }
+
+    /// The path it listens on. Nothing where it has none.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn path(&self) -> io::Result<Option<PathBuf>> {
+        let address: SocketAddrUnix = rustix::net::getsockname(self.socket.fd()?)?.try_into()?;
+        Ok(address.path().map(|path| OsStr::from_bytes(path.to_bytes()).into()))
     }
 
     /// Waits for the next connection.
@@ -117,7 +197,7 @@ impl UnixListener {
     /// As [`TcpListener::accept`].
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
         poll_io(&mut self.socket, Direction::Read, cx, |fd| {
-            Ok((UnixStream::new(accept_with(fd, ACCEPTED)?), false))
+            Ok((UnixStream::new(accept_with(fd, FLAGS)?), false))
         })
     }
 }
@@ -127,12 +207,23 @@ impl TryFrom<std::os::unix::net::UnixListener> for UnixListener {
 
     fn try_from(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         listener.set_nonblocking(true)?;
-        Ok(UnixListener { socket: listening(listener.into())? })
+        let listener = UnixListener { socket: Socket::new(listener.into()) };
+        listener.listen()?;
+        Ok(listener)
     }
 }
 
-/// Listening again only changes the backlog, which std keeps small.
-fn listening(fd: OwnedFd) -> io::Result<Socket> {
-    rustix::net::listen(&fd, BACKLOG)?;
-    Ok(Socket::new(fd))
+/// A TCP socket with one address, as std makes it, but for the listening.
+fn reserve(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if reuse_port {
+        sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &address)?;
+    Ok(fd)
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use gateway_core::{Direction, Socket, poll_io, sleep, unblock};
 use hyper::rt::ReadBufCursor;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, sendmsg, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, recv, sendmsg, sockopt,
 };
 
 use crate::cursor;
@@ -73,6 +73,20 @@ impl<F: Family> Stream<F> {
     #[must_use]
     pub fn any(self) -> Stream<Any> {
         Stream { socket: self.socket, family: PhantomData }
+    }
+
+    /// Looks at what has come, from its start, without taking it: the next read gets it as well.
+    /// Ready as soon as there is a byte, and with 0 at the end of the input.
+    ///
+    /// Looking again does not wait for more: take what was seen first.
+    ///
+    /// # Errors
+    ///
+    /// The system's: the peer has reset the connection, for example.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        poll_io(&mut self.socket, Direction::Read, cx, |fd| {
+            Ok((recv(fd, &mut *buf, RecvFlags::PEEK)?.0, false))
+        })
     }
 
     /// Closes the sending side: the peer reads to the end, and may go on sending.

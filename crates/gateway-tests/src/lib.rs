@@ -1,5 +1,7 @@
 //! What the tests of behaviour share: one list of hosts, a server in the background, a plain client.
 
+pub mod secure;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use gateway_core::{App, Host};
-use gateway_http::{Monitor, Server};
+use gateway_http::{Bound, Monitor, Server};
 
 pub mod chromium;
 
@@ -79,7 +81,15 @@ impl Serving {
     ///
     /// When that fails.
     pub fn start(host: impl Host + Send + 'static, server: Server<impl App>) -> Serving {
-        let bound = server.bind("127.0.0.1:0").expect("a free port");
+        Serving::on(host, server.bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    /// Serves on a TCP listener that exists already.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn on(host: impl Host + Send + 'static, bound: Bound<impl App>) -> Serving {
         let address = bound.listener().local_addr().expect("an address");
         let (monitor, (drain, drained)) = (bound.monitor(), oneshot::channel());
         let serve = move || host.run(bound.serve(async { drained.await.unwrap_or_default() }));
@@ -117,7 +127,7 @@ impl Serving {
         let stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Client { stream: BufReader::new(stream) }
+        Client::new(stream)
     }
 
     /// The answer to one request on a connection of its own.
@@ -140,9 +150,9 @@ impl Drop for Serving {
 }
 
 /// A client that sends what it is told to, byte for byte.
-pub struct Client {
+pub struct Client<S = TcpStream> {
     /// The connection.
-    pub stream: BufReader<TcpStream>,
+    pub stream: BufReader<S>,
 }
 
 /// What came back: the head, and the body as its framing says.
@@ -172,14 +182,21 @@ impl Answer {
     }
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
+    /// A client on a connection of any kind.
+    pub fn new(stream: S) -> Client<S> {
+        Client { stream: BufReader::new(stream) }
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Panics
     ///
     /// When the connection is gone.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server takes it");
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(bytes.as_ref()).and_then(|()| stream.flush());
+        sent.expect("the server takes it");
     }
 
     /// Reads a whole answer, interim ones included.

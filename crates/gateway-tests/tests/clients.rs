@@ -13,7 +13,9 @@ use gateway_core::{
     App, Body, Error, Host, JoinError, Request, Response, disconnected, draining, sleep, spawn,
     spawn_scoped,
 };
-use gateway_http::{Deadlines, Delivery, Server, delivery, notified, run_on, upgrade};
+use gateway_http::{
+    Deadlines, Delivery, Peer, Server, delivery, notified, peer, run_on, upgrade, with_peer,
+};
 use gateway_net::TcpStream;
 use gateway_tests::{Client, PATIENCE, Serving, on_every_host};
 use http_body_util::{BodyExt, Full};
@@ -29,6 +31,7 @@ on_every_host!(2:
     a_body_in_the_making_is_told_as_well,
     children_end_with_their_handler_and_others_do_not,
     a_handler_learns_whether_its_response_was_sent_whole,
+    a_peer_is_known_to_handlers_and_an_extension_on_demand,
     a_lifespan_begins_before_the_first_request_and_ends_after_the_last,
     a_start_that_fails_stops_what_has_started,
     a_hook_has_a_deadline,
@@ -142,9 +145,11 @@ fn a_departure_shows_behind_unread_bodies_and_pipelined_requests(host: impl Host
             stream.set_nonblocking(true).unwrap();
             let _ = stream.write_all(request.as_bytes());
             assert_eq!(next(&reports), "begun");
-            match resets {
-                true => reset(client),
-                false => drop(half_close(&client)),
+            if resets {
+                reset(client);
+            } else {
+                half_close(&client);
+                drop(client);
             }
             let told = next(&reports);
             assert!(matches!(told.as_str(), "Gone" | "HalfClosed" | "dropped"), "{told}");
@@ -436,6 +441,37 @@ fn a_handler_learns_whether_its_response_was_sent_whole(host: impl Host + Send +
     }
 }
 
+fn a_peer_is_known_to_handlers_and_an_extension_on_demand(host: impl Host + Send + 'static) {
+    let app = async |request: Request| {
+        let known = peer().and_then(|peer| peer.address()).expect("an address");
+        let extension = request.extensions().get::<Peer>().and_then(Peer::address);
+        assert_eq!(extension.is_some(), request.uri().path() == "/extended");
+        assert!(extension.is_none_or(|address| address == known));
+        let body = Body::coroutine(async move |mut out| {
+            assert_eq!(peer().and_then(|peer| peer.address()), Some(known), "in a body as well");
+            out.send(known.to_string()).await
+        });
+        Response::new(body)
+    };
+    let extended = Arc::new(with_peer(app));
+    let both = move |request: Request| {
+        let extended = extended.clone();
+        async move {
+            match request.uri().path() {
+                "/extended" => extended.call(request).await,
+                _ => app.call(request).await,
+            }
+        }
+    };
+    let serving = Serving::start(host, Server::new(both));
+    for path in ["/", "/extended"] {
+        let mut client = serving.connect();
+        let address = client.stream.get_ref().local_addr().unwrap().to_string();
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        assert_eq!(client.answer().text(), address, "{path}");
+    }
+}
+
 fn a_lifespan_begins_before_the_first_request_and_ends_after_the_last(
     host: impl Host + Send + 'static,
 ) {
@@ -497,7 +533,13 @@ fn a_start_that_fails_stops_what_has_started(host: impl Host + Send + 'static) {
     let (report, reports) = Report::new();
     let stop = report.clone();
     let server = Server::new(async |_: Request| Response::new(Body::empty()))
-        .lifespan(async || Ok(1), move |_| async move { Ok(stop.say("the first stops")) })
+        .lifespan(
+            async || Ok(1),
+            move |_| async move {
+                stop.say("the first stops");
+                Ok(())
+            },
+        )
         .lifespan(
             async || -> Result<(), Error> { Err(std::io::Error::other("no database").into()) },
             async |()| unreachable!("it has not started"),

@@ -998,7 +998,7 @@ mod tests {
                 connection.read_to_end(&mut rest)?;
                 io::Result::Ok((answers, rest))
             });
-            let server = Server::new(hello).listen(gateway_http::Listener::Tcp(listener));
+            let server = Server::new(hello).listen(gateway_http::Listener::from(listener));
             let shutdown = async { drop(unblock(move || told.recv()).await) };
             server.serve(shutdown).await.unwrap();
             client.await.unwrap().unwrap()

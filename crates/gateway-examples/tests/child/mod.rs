@@ -38,7 +38,7 @@ macro_rules! on_each_host {
 pub(crate) const EXAMPLES: &str = env!("CARGO_BIN_EXE_gateway-examples");
 
 /// The variables that stand in for flags: a test's own environment must not.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 16] = [
     "GATEWAY_HOST",
     "GATEWAY_BIND",
     "GATEWAY_THREADS",
@@ -47,6 +47,14 @@ const VARIABLES: [&str; 8] = [
     "GATEWAY_LOG_FORMAT",
     "GATEWAY_ACCESS_LOG",
     "GATEWAY_ADMIN",
+    "GATEWAY_REUSE_PORT",
+    "GATEWAY_TLS_CERT",
+    "GATEWAY_TLS_KEY",
+    "GATEWAY_PROXY_FROM",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
 ];
 
 /// A command with none of the gateway's variables.
@@ -76,10 +84,15 @@ pub(crate) struct End {
 
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Program {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Program::with(command, Stdio::null(), Stdio::piped())
+    }
+
+    /// Starts it with something else as standard input, or as standard error.
+    pub(crate) fn with(command: &mut Command, input: Stdio, errors: Stdio) -> Program {
+        let command = command.stdin(input).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().expect("the program starts");
         let out = lines(child.stdout.take().expect("standard output is piped"));
-        let err = lines(child.stderr.take().expect("standard error is piped"));
+        let err = child.stderr.take().map_or_else(|| mpsc::channel().1, lines);
         Program { child, out, err }
     }
 
@@ -203,7 +216,7 @@ pub(crate) fn connect(address: SocketAddr) -> Client {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
-    Client { stream: BufReader::new(stream) }
+    Client::new(stream)
 }
 
 /// The answer to one request on a connection of its own.
