@@ -1,0 +1,77 @@
+//! The server's settings: flags of the launcher, and what the clients expect of them.
+//!
+//! A flag that the launcher does not know yet is left out, and said to be: what depends on it is then
+//! not expected. The clients' own bounds stand here as well, because they only make sense beside the
+//! server's.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// The launcher's flags, and what they are set to here.
+const FLAGS: [(&str, u64); 8] = [
+    ("--head-seconds", 3),
+    ("--body-seconds", 3),
+    ("--handler-seconds", 10),
+    ("--write-seconds", 3),
+    ("--idle-seconds", 5),
+    ("--drain-seconds", 8),
+    ("--connection-limit", 256),
+    ("--body-limit", 1024 * 1024),
+];
+
+/// How many threads the server has: as many as may be blocked by a handler that should not block.
+pub(crate) const THREADS: usize = 2;
+
+/// How long a client waits for what has to come. Longer than any answer takes on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How late a deadline of the server may be.
+pub(crate) const LATE: Duration = Duration::from_secs(10);
+
+/// The longest pause, in milliseconds, of a slow client that is well-behaved: far below any deadline.
+pub(crate) const PAUSE_MILLIS: u64 = 300;
+
+/// What the server was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    known: Vec<bool>,
+}
+
+impl Settings {
+    /// Asks the server which flags it knows.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be asked.
+    pub(crate) fn ask(program: &Path) -> Result<Settings, String> {
+        let asked = Command::new(program).arg("--help").output();
+        let help = asked.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let help = String::from_utf8_lossy(&help.stdout);
+        let knows = |flag: &str| help.split_whitespace().any(|word| word == flag);
+        Ok(Settings { known: FLAGS.iter().map(|(flag, _)| knows(flag)).collect() })
+    }
+
+    /// The command line.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let told = FLAGS.iter().zip(&self.known).filter(|(_, known)| **known);
+        told.flat_map(|((flag, value), _)| [(*flag).to_owned(), value.to_string()]).collect()
+    }
+
+    /// What the launcher does not know.
+    pub(crate) fn unknown(&self) -> Vec<&'static str> {
+        let unknown = FLAGS.iter().zip(&self.known).filter(|(_, known)| !**known);
+        unknown.map(|((flag, _), _)| *flag).collect()
+    }
+
+    /// The value of a flag, if the server was told.
+    pub(crate) fn value(&self, flag: &str) -> Option<u64> {
+        let mut all = FLAGS.iter().zip(&self.known);
+        all.find(|((name, _), known)| *name == flag && **known).map(|((_, value), _)| *value)
+    }
+
+    /// The deadline that a flag sets, if the server was told.
+    pub(crate) fn deadline(&self, flag: &str) -> Option<Duration> {
+        self.value(flag).map(Duration::from_secs)
+    }
+}
