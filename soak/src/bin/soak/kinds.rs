@@ -29,8 +29,7 @@ impl Kind {
     }
 }
 
-/// Makes the table. A kind with `N` workers takes part in the mixed load and in the drain; one with
-/// `N, few` also goes on beside the flood, with one worker.
+/// Makes the table: name, whether it is hostile, how many, one session, what it does.
 macro_rules! kinds {
     ($($name:literal, $hostile:literal, $workers:expr, $session:path, $about:literal;)*) => {
         /// All kinds.
@@ -56,9 +55,13 @@ fn four(phase: Phase) -> usize {
     4 * one(phase)
 }
 
-/// Also beside the flood.
-fn two_always(phase: Phase) -> usize {
-    if phase == Phase::Descriptors { 0 } else { 2 }
+/// Many, and a few beside the flood.
+fn many(phase: Phase) -> usize {
+    match phase {
+        Phase::Mixed | Phase::Drain => 8,
+        Phase::Flood => 2,
+        Phase::Descriptors => 0,
+    }
 }
 
 fn floods(phase: Phase) -> usize {
@@ -70,11 +73,11 @@ fn exhausts(phase: Phase) -> usize {
 }
 
 kinds! {
-    "keep-alive", false, two_always, well_behaved::keep_alive,
+    "keep-alive", false, many, well_behaved::keep_alive,
         "GETs one after another on one connection";
-    "pipelined", false, two, well_behaved::pipelined,
+    "pipelined", false, four, well_behaved::pipelined,
         "several GETs at once, answered in order";
-    "post", false, two_always, well_behaved::post_echo,
+    "post", false, many, well_behaved::post_echo,
         "bodies with a length, or chunked in odd pieces, echoed";
     "expect", false, two, well_behaved::expect,
         "waits for 100 Continue before it sends its body";
@@ -82,7 +85,7 @@ kinds! {
         "pauses within head and body, far below the deadlines";
     "half-close", false, two, well_behaved::half_close,
         "closes its sending side behind the request, and has its answer";
-    "http2", false, two, http2::streams,
+    "http2", false, four, http2::streams,
         "several streams at once, with and without a body";
     "queued", false, exhausts, well_behaved::queued,
         "waits for its answer while the server is out of descriptors";

@@ -19,7 +19,7 @@ use crate::client::{Client, Phase, Target};
 use crate::kinds::KINDS;
 use crate::server::{LOOK, Server};
 use crate::settings::{LATE, PATIENCE, Settings};
-use crate::usage::{Usage, usage, work};
+use crate::usage::{Usage, threads, usage, work};
 use crate::wire::Connection;
 
 /// The shortest mixed load of a round.
@@ -47,7 +47,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// How often an idle server may switch threads within a second: it looks at its connections once,
 /// which wakes a reactor and a worker. One that polls or spins does so thousands of times.
-const QUIET_SWITCHES: u64 = 40;
+const QUIET_SWITCHES: u64 = 100;
 
 /// How much processor time an idle server may use within a second, in ticks of 10 ms.
 const QUIET_TICKS: u64 = 3;
@@ -56,11 +56,14 @@ const QUIET_TICKS: u64 = 3;
 /// nothing else to do, in ticks of 10 ms. It tries again ten times.
 const RESTING_TICKS: u64 = 25;
 
-/// How much more memory may be resident after a later round than after the first, in KiB. Memory
-/// that was freed stays with the allocator, in as many arenas as threads have met; how much of each
-/// is given back depends on which thread freed what, and differs from round to round by a few MiB.
-/// A leak of a hundred bytes per request would show in an hour; one of a connection, in a minute.
-const RESIDENT_TOLERANCE: u64 = 8 * 1024;
+/// How many threads may be kept for jobs: as many as there are clients that may ask for one at once.
+const KEPT: usize = 24;
+
+/// How much more memory may be resident after a later round than after the first, in KiB. What was
+/// freed stays with the allocator where something beside it is in use; that differs from round to
+/// round, by up to half a MiB here. A leak of two hundred bytes per request shows in a minute, and
+/// one per connection sooner.
+const RESIDENT_TOLERANCE: u64 = 2 * 1024;
 
 /// What came of a run.
 pub(crate) struct Ran {
@@ -146,8 +149,8 @@ impl Run<'_> {
             self.round(server, &fresh, &name, mixed).await?;
             self.status.set(&self.target, format!("{name}: silence"));
             // The descriptors are those of a server that has just begun; its threads may be more.
-            let held = self.silence(server, &baseline, round == 0).await?;
-            self.silences.push(format!("{name}: {held}"));
+            let (held, said) = self.silence(server, &baseline, round == 0).await?;
+            self.silences.push(format!("{name}: {said}"));
             if round == 0 {
                 baseline = Usage { threads: held.threads, ..fresh };
                 continue;
@@ -278,7 +281,7 @@ impl Run<'_> {
         server: &mut Server,
         baseline: &Usage,
         warming: bool,
-    ) -> Result<Usage, String> {
+    ) -> Result<(Usage, String), String> {
         let begun = Instant::now();
         let gone = |error| format!("the server is gone: {error}");
         let mut late = String::new();
@@ -310,11 +313,14 @@ impl Run<'_> {
                 );
             }
             if late.is_empty() {
-                return Ok(held);
+                let said = format!("{held}, {switches} context switches in a second");
+                return Ok((held, said));
             }
         }
-        self.faults.push(format!("{SETTLED:?} after the load: {late}"));
-        usage(server.id()).map_err(gone)
+        let threads = threads(server.id()).map_err(gone)?.join(", ");
+        self.faults.push(format!("{SETTLED:?} after the load: {late} (its threads: {threads})"));
+        let held = usage(server.id()).map_err(gone)?;
+        Ok((held, held.to_string()))
     }
 
     /// What the application says is alive. The connection is gone afterwards.
@@ -372,5 +378,7 @@ fn differences(held: &Usage, baseline: &Usage, warming: bool) -> String {
     compare("registrations", now, was, now != was);
     let (now, was) = (held.threads, baseline.threads);
     compare("threads", now, was, now > was && !warming);
+    let kept = held.kept;
+    compare("kept threads, which are no fewer than jobs at once", kept, KEPT, kept > KEPT);
     differences.join("; ")
 }
