@@ -9,6 +9,8 @@ mod run;
 mod server;
 mod settings;
 mod tally;
+#[cfg(test)]
+mod twins;
 mod usage;
 mod wire;
 

@@ -382,3 +382,32 @@ fn differences(held: &Usage, baseline: &Usage, warming: bool) -> String {
     compare("kept threads, which are no fewer than jobs at once", kept, KEPT, kept > KEPT);
     differences.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASELINE: Usage =
+        Usage { descriptors: 14, registrations: 5, threads: 6, kept: 0, resident: 5_000 };
+
+    #[test]
+    fn what_is_at_its_baseline_does_not_differ() {
+        assert_eq!(differences(&BASELINE, &BASELINE, false), "");
+        let fewer = Usage { threads: 4, resident: 9_000, ..BASELINE };
+        assert_eq!(differences(&fewer, &BASELINE, false), "");
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        for (held, said) in [
+            (Usage { descriptors: 15, ..BASELINE }, "15 descriptors, and 14 are right"),
+            (Usage { descriptors: 13, ..BASELINE }, "13 descriptors, and 14 are right"),
+            (Usage { registrations: 6, ..BASELINE }, "6 registrations, and 5 are right"),
+            (Usage { threads: 7, ..BASELINE }, "7 threads, and 6 are right"),
+            (Usage { kept: KEPT + 1, ..BASELINE }, "25 kept threads"),
+        ] {
+            let differences = differences(&held, &BASELINE, false);
+            assert!(differences.starts_with(said), "{differences}");
+        }
+    }
+}

@@ -140,3 +140,28 @@ impl Tally {
         std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_an_outcome_is_a_fault() {
+        let tally = Tally::new();
+        let unexpected = |_| unreachable!("nothing is wrong");
+        for kind in 0..KINDS.len() {
+            tally.of(kind).requests.fetch_add(1, Ordering::Relaxed);
+            tally.book(kind, Outcome::Answered, unexpected);
+        }
+        assert_eq!(tally.faults(), [""; 0]);
+        tally.of(0).requests.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(tally.faults(), [format!("{}: 2 requests, 1 outcomes", KINDS[0].name)]);
+    }
+
+    #[test]
+    fn a_well_behaved_kind_that_was_never_answered_is_a_fault() {
+        let faults = Tally::new().faults();
+        let well_behaved = KINDS.iter().filter(|kind| !kind.hostile).count();
+        assert_eq!(faults.len(), well_behaved, "{faults:?}");
+    }
+}
