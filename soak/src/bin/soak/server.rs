@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gateway_core::sleep;
 use gateway_launch::HostName;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::settings::{Settings, THREADS};
 
@@ -91,8 +91,8 @@ impl Server {
         self.child.id()
     }
 
-    fn pid(&self) -> Result<Pid, String> {
-        Pid::from_raw(self.child.id().cast_signed()).ok_or_else(|| "no process".to_owned())
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Lets the server have so many descriptors, or as many as before.
@@ -101,10 +101,9 @@ impl Server {
     ///
     /// The system's.
     pub(crate) fn limit_descriptors(&self, limit: Option<u64>) -> Result<Option<u64>, String> {
-        let limit = Rlimit { current: limit, maximum: None };
-        let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
-        let limit = Rlimit { maximum: hard, ..limit };
-        let before = prlimit(Some(self.pid()?), Resource::Nofile, limit);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: limit, maximum };
+        let before = prlimit(Some(self.pid()), Resource::Nofile, limit);
         before.map(|before| before.current).map_err(|error| format!("prlimit: {error}"))
     }
 
@@ -114,7 +113,7 @@ impl Server {
     ///
     /// The system's.
     pub(crate) fn terminate(&self) -> Result<(), String> {
-        kill_process(self.pid()?, Signal::TERM).map_err(|error| format!("kill: {error}"))
+        kill_process(self.pid(), Signal::TERM).map_err(|error| format!("kill: {error}"))
     }
 
     /// Whether it has ended, and how.
