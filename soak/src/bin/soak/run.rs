@@ -151,6 +151,10 @@ impl Run<'_> {
             // The descriptors are those of a server that has just begun; its threads may be more.
             let (held, said) = self.silence(server, &baseline, round == 0).await?;
             self.silences.push(format!("{name}: {said}"));
+            if !self.faults.is_empty() {
+                // Later rounds would only say so again.
+                break;
+            }
             if round == 0 {
                 baseline = Usage { threads: held.threads, ..fresh };
                 continue;
