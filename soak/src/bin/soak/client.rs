@@ -74,7 +74,7 @@ impl Target {
     fn may_refuse(&self) -> bool {
         match self.phase() {
             Phase::Mixed | Phase::Descriptors => false,
-            Phase::Flood => self.settings.value("--connection-limit").is_some(),
+            Phase::Flood => self.settings.knows("--connection-limit"),
             Phase::Drain => true,
         }
     }

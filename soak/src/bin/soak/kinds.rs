@@ -95,6 +95,10 @@ kinds! {
         "a body that comes byte by byte, and never ends";
     "stopped reader", true, four, hostile::stopped_reader,
         "reads a part of a large response, and stops";
+    "endless handler", true, one, hostile::endless_handler,
+        "keeps its handler waiting for longer than any may";
+    "idler", true, one, hostile::idler,
+        "has its answer, and keeps the connection: each is booked as a request";
     "reset in body", true, two, hostile::reset_in_body,
         "resets the connection in the middle of its body";
     "reset in response", true, two, hostile::reset_in_response,

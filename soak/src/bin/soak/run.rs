@@ -7,12 +7,13 @@
 //! | rounds | mixed load, flood, no descriptors left: the same each time, from the same seed | every request has its outcome; in the silence, all is at its baseline |
 //! | drain | mixed load, and SIGTERM in the midst of it | every request begun has its answer, or is visibly refused; status 0 in time |
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use gateway_core::{sleep, spawn, timeout};
+use gateway_core::{sleep, spawn};
 use gateway_launch::HostName;
 
 use crate::client::{Client, Phase, Target};
@@ -55,6 +56,9 @@ const QUIET_TICKS: u64 = 3;
 /// How much processor time a server may use within a second that is out of descriptors and has
 /// nothing else to do, in ticks of 10 ms. It tries again ten times.
 const RESTING_TICKS: u64 = 25;
+
+/// The metric that says how many requests have begun and not ended.
+const IN_FLIGHT: &str = "gateway_requests_in_flight ";
 
 /// How many threads may be kept for jobs: as many as there are clients that may ask for one at once.
 const KEPT: usize = 24;
@@ -174,7 +178,10 @@ impl Run<'_> {
     /// What a server holds that has answered once.
     async fn fresh(&mut self, server: &Server) -> Result<Usage, String> {
         self.status.set(&self.target, "starting".into());
-        self.counts().await?;
+        ask(self.target.address, "/counts").await?;
+        if let Some(admin) = server.admin {
+            ask(admin, "/metrics").await?;
+        }
         let look = || usage(server.id()).map_err(|error| format!("the server is gone: {error}"));
         let (mut held, mut same) = (look()?, 0);
         while same < 10 {
@@ -297,10 +304,18 @@ impl Run<'_> {
             if !late.is_empty() {
                 continue;
             }
-            let counts = self.counts().await?;
+            let counts = ask(self.target.address, "/counts").await?;
             if counts.split(", ").any(|count| !count.ends_with(" 0")) {
                 late = format!("still alive: {counts}");
                 continue;
+            }
+            if let Some(admin) = server.admin {
+                let metrics = ask(admin, "/metrics").await?;
+                let busy = |line: &&str| line.starts_with(IN_FLIGHT) && !line.ends_with(" 0");
+                if let Some(line) = metrics.lines().find(busy) {
+                    late = format!("the metrics say: {line}");
+                    continue;
+                }
             }
             let before = work(server.id()).map_err(gone)?;
             sleep(Duration::from_secs(1)).await;
@@ -325,20 +340,6 @@ impl Run<'_> {
         self.faults.push(format!("{SETTLED:?} after the load: {late} (its threads: {threads})"));
         let held = usage(server.id()).map_err(gone)?;
         Ok((held, held.to_string()))
-    }
-
-    /// What the application says is alive. The connection is gone afterwards.
-    async fn counts(&self) -> Result<String, String> {
-        let failed = |error: &dyn std::fmt::Debug| format!("/counts is not answered: {error:?}");
-        let ask = async {
-            let opened = Connection::open(self.target.address).await;
-            let mut connection = opened.map_err(|error| failed(&error))?;
-            let request = "GET /counts HTTP/1.1\r\nhost: soak\r\nconnection: close\r\n\r\n";
-            connection.send(request).await.map_err(|error| failed(&error))?;
-            connection.answer().await.map_err(|broken| failed(&broken))
-        };
-        let answer = timeout(PATIENCE, ask).await.map_err(|elapsed| failed(&elapsed))??;
-        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// SIGTERM in full load.
@@ -366,6 +367,16 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// What the server says at a path. The connection is gone afterwards.
+async fn ask(address: SocketAddr, path: &str) -> Result<String, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{path} is not answered: {error}");
+    let mut connection = Connection::open(address).await.map_err(|error| failed(&error))?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: soak\r\nconnection: close\r\n\r\n");
+    connection.send(request).await.map_err(|error| failed(&error))?;
+    let answer = connection.answer().await.map_err(|broken| failed(&broken))?;
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
 /// What is not at its baseline.

@@ -41,6 +41,8 @@ pub(crate) struct Server {
     child: Child,
     output: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
+    /// Where it tells what it counts, if it does.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: PathBuf,
 }
 
@@ -73,15 +75,21 @@ impl Server {
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let mut output = BufReader::new(child.stdout.take().ok_or("no standard output")?);
-        let mut line = String::new();
-        let read = output.read_line(&mut line);
-        let place = line.split("http://").nth(1).and_then(|rest| rest.split(',').next());
-        match place.and_then(|place| place.parse().ok()) {
-            Some(address) => Ok(Server { child, output, address, log }),
-            None => {
+        let mut said = String::new();
+        let place = |said: &str, what: &str| {
+            let place = said.split(what).nth(1)?.split([',', '\n']).next()?;
+            place.parse().ok()
+        };
+        loop {
+            let read = output.read_line(&mut said);
+            if let Some(address) = place(&said, "listening on http://") {
+                let admin = place(&said, "admin on http://");
+                return Ok(Server { child, output, address, admin, log });
+            }
+            if !read.is_ok_and(|read| read > 0) {
                 let _ = child.kill();
                 let status = child.wait();
-                Err(format!("the server did not start: {line:?}, {read:?}, {status:?}"))
+                return Err(format!("the server did not start: {said:?}, {status:?}"));
             }
         }
     }

@@ -9,15 +9,16 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The launcher's flags, and what they are set to here.
-const FLAGS: [(&str, u64); 8] = [
-    ("--head-seconds", 3),
-    ("--body-seconds", 3),
-    ("--handler-seconds", 10),
-    ("--write-seconds", 3),
-    ("--idle-seconds", 5),
-    ("--drain-seconds", 8),
-    ("--connection-limit", 256),
-    ("--body-limit", 1024 * 1024),
+const FLAGS: [(&str, &str); 9] = [
+    ("--head-seconds", "3"),
+    ("--body-seconds", "3"),
+    ("--handler-seconds", "4"),
+    ("--write-seconds", "3"),
+    ("--idle-seconds", "5"),
+    ("--drain-seconds", "8"),
+    ("--connection-limit", "256"),
+    ("--body-limit", "1048576"),
+    ("--admin", "127.0.0.1:0"),
 ];
 
 /// How many threads the server has: as many as may be blocked by a handler that should not block.
@@ -53,9 +54,9 @@ impl Settings {
     }
 
     /// The command line.
-    pub(crate) fn arguments(&self) -> Vec<String> {
+    pub(crate) fn arguments(&self) -> Vec<&'static str> {
         let told = FLAGS.iter().zip(&self.known).filter(|(_, known)| **known);
-        told.flat_map(|((flag, value), _)| [(*flag).to_owned(), value.to_string()]).collect()
+        told.flat_map(|((flag, value), _)| [*flag, *value]).collect()
     }
 
     /// What the launcher does not know.
@@ -64,14 +65,15 @@ impl Settings {
         unknown.map(|((flag, _), _)| *flag).collect()
     }
 
-    /// The value of a flag, if the server was told.
-    pub(crate) fn value(&self, flag: &str) -> Option<u64> {
-        let mut all = FLAGS.iter().zip(&self.known);
-        all.find(|((name, _), known)| *name == flag && **known).map(|((_, value), _)| *value)
+    /// Whether the server was told.
+    pub(crate) fn knows(&self, flag: &str) -> bool {
+        self.arguments().contains(&flag)
     }
 
     /// The deadline that a flag sets, if the server was told.
     pub(crate) fn deadline(&self, flag: &str) -> Option<Duration> {
-        self.value(flag).map(Duration::from_secs)
+        let arguments = self.arguments();
+        let told = arguments.chunks(2).find(|told| told[0] == flag);
+        told.and_then(|told| told[1].parse().ok()).map(Duration::from_secs)
     }
 }

@@ -229,6 +229,11 @@ impl Connection {
         read
     }
 
+    /// Forgets what came, so that what comes next is seen alone.
+    pub(crate) fn forget(&mut self) {
+        self.came = Seen::default();
+    }
+
     /// Whether there is something to be read that nobody has asked for.
     pub(crate) fn has_surplus(&self) -> bool {
         !self.unread.is_empty()

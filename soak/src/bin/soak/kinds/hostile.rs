@@ -122,6 +122,41 @@ pub(super) async fn stopped_reader(mut client: Client) {
     client.book(&connection, outcome);
 }
 
+/// Waits for the end of what the server should not wait for either, once the flag's deadline is over.
+async fn outlast(mut client: Client, mut connection: Connection, flag: &str) {
+    let Some(deadline) = client.to.settings.deadline(flag) else {
+        sleep(Duration::from_millis(client.rng.u64(STAY_MILLIS))).await;
+        return leave(&mut client, connection);
+    };
+    connection.forget();
+    let ended = connection.ends_within(deadline + LATE).await;
+    let outcome = match (ended, connection.came.is_empty()) {
+        (true, true) => Outcome::Closed,
+        (true, false) => Outcome::Refused,
+        (false, _) => Outcome::Wrong(format!("{flag} is {deadline:?}, and it is still served")),
+    };
+    client.book(&connection, outcome);
+}
+
+pub(super) async fn endless_handler(mut client: Client) {
+    let Some(mut connection) = client.connect().await else { return };
+    let ask = client.ask("slow?ms=60000&", 10);
+    let closing = ask.get().replace("host:", "connection: close\r\nhost:");
+    let _ = connection.send(closing).await;
+    outlast(client, connection, "--handler-seconds").await;
+}
+
+pub(super) async fn idler(mut client: Client) {
+    let Some(mut connection) = client.connect().await else { return };
+    let ask = client.ask("quick?", 10);
+    let _ = connection.send(ask.get()).await;
+    let came = connection.answer().await;
+    if client.settle(&connection, &ask, came) {
+        client.begin();
+        outlast(client, connection, "--idle-seconds").await;
+    }
+}
+
 pub(super) async fn reset_in_body(mut client: Client) {
     let Some(mut connection) = client.connect().await else { return };
     let ask = client.ask("echo?", 50_000);
