@@ -126,7 +126,9 @@ pub(super) async fn stopped_reader(mut client: Client) {
 async fn outlast(mut client: Client, mut connection: Connection, flag: &str) {
     let Some(deadline) = client.to.settings.deadline(flag) else {
         sleep(Duration::from_millis(client.rng.u64(STAY_MILLIS))).await;
-        return leave(&mut client, connection);
+        client.book(&connection, Outcome::Left);
+        // Whoever only closes may still have its answer, and is waited for.
+        return connection.reset();
     };
     connection.forget();
     let ended = connection.ends_within(deadline + LATE).await;
