@@ -106,7 +106,10 @@ fn soak(options: Options) -> Result<ExitCode, String> {
         for ran in beside(pair, &plan, &stop, &mut progress) {
             good &= match ran? {
                 Some(ran) => report::host(&ran),
-                None => return Ok(ExitCode::from(130)),
+                None => {
+                    eprintln!("stopped by a signal, before there was a verdict");
+                    return Ok(ExitCode::from(130));
+                }
             };
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use gateway_launch::HostName;
+use rustix::termios::tcgetwinsize;
 
 use crate::kinds::{KINDS, Kind};
 use crate::run::{Ran, Status};
@@ -38,10 +39,12 @@ impl Progress {
         let mut line = format!("{} of {}", clock(elapsed), clock(self.total.max(elapsed)));
         for (host, status) in hosts.iter().zip(statuses) {
             let (doing, requests, wrong) = status.get();
+            let doing = if doing.is_empty() { "starting" } else { &doing };
             line += &format!(" | {host}: {doing}, {requests} requests, {wrong} wrong");
         }
         match self.terminal {
-            true => print!("\r\x1b[K{line}"),
+            // A line that is broken could not be drawn over.
+            true => print!("\r\x1b[K{}", line.chars().take(width()).collect::<String>()),
             false => println!("{line}"),
         }
         let _ = io::stdout().flush();
@@ -53,6 +56,11 @@ impl Progress {
             print!("\r\x1b[K");
         }
     }
+}
+
+/// How much fits into a line of the terminal.
+fn width() -> usize {
+    tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col)).saturating_sub(1)
 }
 
 fn clock(time: Duration) -> String {

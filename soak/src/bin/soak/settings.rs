@@ -48,9 +48,13 @@ impl Settings {
     pub(crate) fn ask(program: &Path) -> Result<Settings, String> {
         let asked = Command::new(program).arg("--help").output();
         let help = asked.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let help = String::from_utf8_lossy(&help.stdout);
+        Ok(Settings::known_by(&String::from_utf8_lossy(&help.stdout)))
+    }
+
+    /// The flags that a text of help speaks of.
+    pub(crate) fn known_by(help: &str) -> Settings {
         let knows = |flag: &str| help.split_whitespace().any(|word| word == flag);
-        Ok(Settings { known: FLAGS.iter().map(|(flag, _)| knows(flag)).collect() })
+        Settings { known: FLAGS.iter().map(|(flag, _)| knows(flag)).collect() }
     }
 
     /// The command line.

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -17,8 +16,8 @@ use crate::client::{Client, Phase, Target};
 use crate::kinds::KINDS;
 use crate::settings::Settings;
 
-/// Serves one connection: reads a head, answers, and closes.
-fn serve_once(answer: fn(u64, usize) -> Vec<u8>) -> SocketAddr {
+/// Serves one connection: reads a head, answers, and closes, or stays for as long as the client.
+fn serve_once(answer: fn(u64, usize) -> Vec<u8>, stays: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -37,7 +36,9 @@ fn serve_once(answer: fn(u64, usize) -> Vec<u8>) -> SocketAddr {
             digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap_or(0)
         };
         let _ = stream.write_all(&answer(number("id="), number("bytes=") as usize));
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        if !stays {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         while stream.read(&mut piece).is_ok_and(|read| read > 0) {}
     });
     address
@@ -50,9 +51,19 @@ fn right(id: u64, bytes: usize) -> Vec<u8> {
 
 /// One session of a kind against such a server: the outcomes, and what is said to be wrong.
 fn session(kind: &str, phase: Phase, answer: fn(u64, usize) -> Vec<u8>) -> ([u64; 5], String) {
-    let settings = Settings::ask(Path::new("true")).unwrap();
+    session_with("", kind, phase, answer)
+}
+
+/// The same, where the server has been told to keep the deadline of this flag, and does not.
+fn session_with(
+    flag: &str,
+    kind: &str,
+    phase: Phase,
+    answer: fn(u64, usize) -> Vec<u8>,
+) -> ([u64; 5], String) {
+    let settings = Settings::known_by(flag);
     let stop = Arc::new(AtomicBool::new(false));
-    let target = Arc::new(Target::new(serve_once(answer), settings, stop));
+    let target = Arc::new(Target::new(serve_once(answer, !flag.is_empty()), settings, stop));
     target.enter(phase);
     let kind = KINDS.iter().position(|known| known.name == kind).unwrap();
     let until = Instant::now() + Duration::from_millis(300);
@@ -137,6 +148,25 @@ fn what_must_be_refused_is_wrong_when_it_is_answered() {
 #[test]
 fn a_panic_that_nobody_can_see_is_wrong() {
     assert!(wrong("panicking late", right).contains("is cut off"));
+}
+
+#[test]
+fn a_server_that_keeps_no_deadline_is_wrong() {
+    thread::scope(|scope| {
+        let nothing: fn(u64, usize) -> Vec<u8> = |_, _| Vec::new();
+        for (kind, flag, answer) in [
+            ("slow head", "--head-seconds", nothing),
+            ("slow body", "--body-seconds", nothing),
+            ("endless handler", "--handler-seconds", nothing),
+            ("idler", "--idle-seconds", right),
+        ] {
+            scope.spawn(move || {
+                let (outcomes, said) = session_with(flag, kind, Phase::Mixed, answer);
+                assert_eq!(outcomes[4], 1, "{kind}: {outcomes:?}, {said}");
+                assert!(said.contains("it is still served"), "{said}");
+            });
+        }
+    });
 }
 
 #[test]
