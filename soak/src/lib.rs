@@ -1,7 +1,8 @@
 //! What both sides of the soak know: which bytes belong to a request, and their checksum.
 //!
-//! A request carries a number of its own, its `id`. The bytes that answer it follow from that number
-//! alone, so an answer that was meant for somebody else, or came twice, can't pass for the right one.
+//! A request carries a number of its own, its `id`. The bytes that answer it follow from that
+//! number alone, so an answer that was meant for somebody else, or came twice, can't pass for the
+//! right one.
 
 #![forbid(unsafe_code)]
 

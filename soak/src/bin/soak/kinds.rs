@@ -1,4 +1,5 @@
-//! The kinds of clients: their names, how many there are of each, and what one session of each does.
+//! The kinds of clients: their names, how many there are of each, and what one session of each
+//! does.
 
 mod hostile;
 mod http2;
@@ -83,6 +84,8 @@ kinds! {
         "waits for 100 Continue before it sends its body";
     "slow", false, four, well_behaved::slow,
         "pauses within head and body, far below the deadlines";
+    "patient", false, two, well_behaved::patient,
+        "a handler, or a stream, that takes a second or so: SIGTERM finds it at work";
     "half-close", false, two, well_behaved::half_close,
         "closes its sending side behind the request, and has its answer";
     "http2", false, four, http2::streams,

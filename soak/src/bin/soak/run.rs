@@ -1,11 +1,13 @@
 //! One host's run: rounds of load, each followed by silence in which everything must be back where
 //! it was, and a drain in full load at the end.
 //!
-//! | part | what happens | what must be true |
-//! |---|---|---|
-//! | warm-up | a round like the others | the baseline is taken behind it |
-//! | rounds | mixed load, flood, no descriptors left: the same each time, from the same seed | every request has its outcome; in the silence, all is at its baseline |
-//! | drain | mixed load, and SIGTERM in the midst of it | every request begun has its answer, or is visibly refused; status 0 in time |
+//! | part | what happens |
+//! |---|---|
+//! | warm-up | a round like the others; the baseline is taken behind it |
+//! | rounds | mixed load, a flood, no descriptors left: the same each time, from the same seed |
+//! | drain | mixed load, and SIGTERM in the midst of it |
+//!
+//! What must be true after each of them stands in the crate's README.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -60,7 +62,8 @@ const RESTING_TICKS: u64 = 25;
 /// The metric that says how many requests have begun and not ended.
 const IN_FLIGHT: &str = "gateway_requests_in_flight ";
 
-/// How many threads may be kept for jobs: as many as there are clients that may ask for one at once.
+/// How many threads may be kept for jobs: as many as there are clients that may ask for one at
+/// once.
 const KEPT: usize = 24;
 
 /// How much more memory may be resident after a later round than after the first, in KiB. What was

@@ -1,8 +1,8 @@
 //! The server's settings: flags of the launcher, and what the clients expect of them.
 //!
-//! A flag that the launcher does not know yet is left out, and said to be: what depends on it is then
-//! not expected. The clients' own bounds stand here as well, because they only make sense beside the
-//! server's.
+//! A flag that the launcher does not know yet is left out, and said to be: what depends on it is
+//! then not expected. The clients' own bounds stand here as well, because they only make sense
+//! beside the server's.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How late a deadline of the server may be.
 pub(crate) const LATE: Duration = Duration::from_secs(10);
 
-/// The longest pause, in milliseconds, of a slow client that is well-behaved: far below any deadline.
+/// The longest pause, in milliseconds, of a slow client that is well-behaved: far below any
+/// deadline.
 pub(crate) const PAUSE_MILLIS: u64 = 300;
 
 /// What the server was told.

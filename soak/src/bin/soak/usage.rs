@@ -14,8 +14,8 @@ pub(crate) struct Usage {
     pub(crate) registrations: usize,
     /// Threads, without those kept.
     pub(crate) threads: usize,
-    /// Threads that were started for jobs and are kept: those of the crate `blocking`, on which smol
-    /// and async-std run theirs, and which as of 1.7 never ends one.
+    /// Threads that were started for jobs and are kept: those of the crate `blocking`, on which
+    /// smol and async-std run theirs, and which as of 1.7 never ends one.
     pub(crate) kept: usize,
     /// Resident memory of its own, without what it has mapped of files, in KiB.
     pub(crate) resident: u64,

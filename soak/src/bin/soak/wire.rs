@@ -1,5 +1,5 @@
-//! `Connection`: HTTP/1.1 as a client writes and reads it, byte for byte, with what it needs to show
-//! afterwards.
+//! `Connection`: HTTP/1.1 as a client writes and reads it, byte for byte, with what it needs to
+//! show afterwards.
 //!
 //! A library would refuse to send what is malformed, would hide when a connection was closed, and
 //! would not show the bytes.

@@ -122,7 +122,8 @@ pub(super) async fn stopped_reader(mut client: Client) {
     client.book(&connection, outcome);
 }
 
-/// Waits for the end of what the server should not wait for either, once the flag's deadline is over.
+/// Waits for the end of what the server should not wait for either, once the flag's deadline is
+/// over.
 async fn outlast(mut client: Client, mut connection: Connection, flag: &str) {
     let Some(deadline) = client.to.settings.deadline(flag) else {
         sleep(Duration::from_millis(client.rng.u64(STAY_MILLIS))).await;

@@ -131,6 +131,21 @@ pub(super) async fn slow(mut client: Client) {
     }
 }
 
+/// Waits for a handler that takes its time, or for a long stream.
+pub(super) async fn patient(mut client: Client) {
+    let Some(mut connection) = client.connect().await else { return };
+    let ask = if client.rng.bool() {
+        let route = format!("slow?ms={}&", client.rng.u64(200..1_200));
+        client.ask(&route, 1_000)
+    } else {
+        let bytes = client.rng.usize(200_000..2_000_000);
+        client.ask("stream?", bytes)
+    };
+    if exchange(&client, &mut connection, &ask, ask.get()).await {
+        client.finish(connection).await;
+    }
+}
+
 /// Closes its sending side behind a complete request.
 pub(super) async fn half_close(mut client: Client) {
     let Some(mut connection) = client.connect().await else { return };
