@@ -44,6 +44,11 @@ impl Seen {
         self.count == 0
     }
 
+    /// Whether they begin as an answer with a status of 4xx or 5xx does.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.first.starts_with(b"HTTP/1.1 4") || self.first.starts_with(b"HTTP/1.1 5")
+    }
+
     /// As text.
     pub(crate) fn show(&self) -> String {
         let more = if self.count > self.first.len() { "… " } else { "" };

@@ -34,6 +34,16 @@ fn leave(client: &mut Client, connection: Connection) {
     }
 }
 
+/// What has become of a client that the server has got rid of: without a word, or with one that
+/// fits.
+fn thrown_out(connection: &Connection) -> Outcome {
+    match (connection.came.is_empty(), connection.came.is_refusal()) {
+        (true, _) => Outcome::Closed,
+        (_, true) => Outcome::Refused,
+        _ => Outcome::Wrong("what came is no refusal".to_owned()),
+    }
+}
+
 /// Keeps a connection that the server should end once this deadline is over, and drips bytes
 /// meanwhile. Without the deadline it leaves by itself.
 async fn overstay(mut client: Client, mut connection: Connection, flag: &str, drip: &[u8]) {
@@ -44,9 +54,7 @@ async fn overstay(mut client: Client, mut connection: Connection, flag: &str, dr
         let sent = connection.send([*byte]).await;
         let ended = connection.ends_within(DRIP).await;
         if ended || sent.is_err() {
-            let outcome =
-                if connection.came.is_empty() { Outcome::Closed } else { Outcome::Refused };
-            return client.book(&connection, outcome);
+            return client.book(&connection, thrown_out(&connection));
         }
         match deadline {
             Some(deadline) if begun.elapsed() > deadline + LATE => {
@@ -133,10 +141,9 @@ async fn outlast(mut client: Client, mut connection: Connection, flag: &str) {
     };
     connection.forget();
     let ended = connection.ends_within(deadline + LATE).await;
-    let outcome = match (ended, connection.came.is_empty()) {
-        (true, true) => Outcome::Closed,
-        (true, false) => Outcome::Refused,
-        (false, _) => Outcome::Wrong(format!("{flag} is {deadline:?}, and it is still served")),
+    let outcome = match ended {
+        true => thrown_out(&connection),
+        false => Outcome::Wrong(format!("{flag} is {deadline:?}, and it is still served")),
     };
     client.book(&connection, outcome);
 }

@@ -138,7 +138,7 @@ pub(super) async fn patient(mut client: Client) {
         let route = format!("slow?ms={}&", client.rng.u64(200..1_200));
         client.ask(&route, 1_000)
     } else {
-        let bytes = client.rng.usize(200_000..2_000_000);
+        let bytes = client.rng.usize(200_000..800_000);
         client.ask("stream?", bytes)
     };
     if exchange(&client, &mut connection, &ask, ask.get()).await {
