@@ -135,14 +135,16 @@ impl Connection {
         timeout(PATIENCE, self.stream.write_all(bytes)).await?
     }
 
-    /// Reads one answer whole, within [`PATIENCE`]. An interim one is an answer as well.
+    /// Reads one answer whole, within [`PATIENCE`]. An interim one is an answer as well. What came
+    /// before is not shown any more.
     pub(crate) async fn answer(&mut self) -> Result<Answer, Broken> {
-        let before = self.came.count - self.unread.len();
+        self.came = Seen::default();
+        self.came.add(&self.unread);
         let answer = match timeout(PATIENCE, self.read_answer()).await {
             Ok(answer) => answer,
             Err(_) => Err(How::Silent),
         };
-        answer.map_err(|how| Broken { begun: self.came.count > before, how })
+        answer.map_err(|how| Broken { begun: !self.came.is_empty(), how })
     }
 
     async fn read_answer(&mut self) -> Result<Answer, How> {
@@ -234,9 +236,9 @@ impl Connection {
         read
     }
 
-    /// Forgets what came, so that what comes next is seen alone.
+    /// Forgets what was seen so far, so that the next request is shown alone.
     pub(crate) fn forget(&mut self) {
-        self.came = Seen::default();
+        (self.sent, self.came) = Default::default();
     }
 
     /// Whether there is something to be read that nobody has asked for.

@@ -35,6 +35,7 @@ pub(super) async fn keep_alive(mut client: Client) {
             break;
         }
         let ask = client.ask_any();
+        connection.forget();
         if !exchange(&client, &mut connection, &ask, ask.get()).await {
             return;
         }
@@ -90,6 +91,7 @@ pub(super) async fn post_echo(mut client: Client) {
             break;
         }
         let (ask, head, body) = post(&mut client, "");
+        connection.forget();
         if !exchange(&client, &mut connection, &ask, [head.as_bytes(), &body].concat()).await {
             return;
         }
