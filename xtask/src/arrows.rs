@@ -9,7 +9,7 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 13] = [
+const ARROWS: [Row; 14] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
@@ -61,6 +61,11 @@ const ARROWS: [Row; 13] = [
             "gateway-conformance",
         ],
         "examples show what a user can do, and users have no tests of ours",
+    ),
+    (
+        "gateway-soak",
+        &["gateway-core", "gateway-net", "gateway-tokio", "gateway-launch"],
+        "the server is an application like any other, and the clients run on one host",
     ),
     (
         "gateway-tests",

@@ -1,4 +1,4 @@
-//! The project's own command line: `cargo xtask ci | demo | bench | spec | scoreboard`.
+//! The project's own command line: `cargo xtask ci | demo | bench | soak | spec | scoreboard`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -14,6 +14,7 @@ mod demo;
 mod lines;
 mod scoreboard;
 mod server;
+mod soak;
 mod spec;
 mod tree;
 mod wire;
@@ -34,6 +35,10 @@ The project's own command line.
   cargo xtask bench [--requests N] [--rounds N] [HOST...]
                                   measures the hosts against raw hyper: instructions, system
                                   calls and CPU time per request (see bench/README.md)
+
+  cargo xtask soak [--minutes N] [--seed S] [HOST...]
+                                  all hosts under well-behaved and hostile clients, with exact
+                                  accounts (see soak/README.md)
 
   cargo xtask spec                writes docs/specification.md from the rules' data
   cargo xtask spec --check        fails when it is not what the rules say
@@ -81,6 +86,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "ci" => ci::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "soak" => soak::run(rest),
         "spec" => spec::run(rest),
         "scoreboard" => scoreboard::run(rest),
         "help" | "--help" | "-h" => {

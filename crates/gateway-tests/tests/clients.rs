@@ -459,7 +459,7 @@ fn a_peer_is_known_to_handlers_and_an_extension_on_demand(host: impl Host + Send
         async move {
             match request.uri().path() {
                 "/extended" => extended.call(request).await,
-                _ => app.call(request).await,
+                _ => App::call(&app, request).await,
             }
         }
     };
