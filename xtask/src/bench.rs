@@ -19,6 +19,9 @@ const PEER: &str = "raw-hyper";
 /// The hosts, in the order of the table.
 const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 
+/// A host with the suite's lint around the app, and around the trampoline as well.
+const LINTED: [&str; 2] = ["tokio+lint-app", "tokio+lint"];
+
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
 
@@ -135,7 +138,7 @@ fn number(option: &str, word: Option<&String>, least: usize) -> Result<usize, St
 }
 
 fn host(word: &str) -> Result<&'static str, String> {
-    let found = HOSTS.iter().find(|host| **host == word);
+    let found = HOSTS.iter().chain(&LINTED).find(|host| **host == word);
     found.copied().ok_or_else(|| format!("there is no host `{word}`; there are {HOSTS:?}"))
 }
 
@@ -163,7 +166,10 @@ fn build() -> Result<(), String> {
 fn server(name: &str) -> Vec<&str> {
     match name {
         PEER => vec!["bench/target/release/raw-hyper"],
-        host => vec!["bench/target/release/gateway", host],
+        name => {
+            let words = name.split('+');
+            ["bench/target/release/gateway"].into_iter().chain(words).collect()
+        }
     }
 }
 
