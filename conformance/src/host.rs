@@ -1,7 +1,9 @@
 //! The host rules: checks in process, of anything that implements `Host`.
 //!
-//! A check counts polls, wakes and drops; it never sleeps to let something happen. Where it can only
-//! hang when a host is wrong, it is given up after a while: see [`check`].
+//! A check counts polls, wakes and drops; it never sleeps to let something happen, and where it needs
+//! time as a means it moves a clock of its own. Only what a host makes of real moments is judged by
+//! the real clock, and by bounds on one side. Where a check can only hang when a host is wrong, it is
+//! given up after a while: see [`check`].
 //!
 //! | file | what its checks are about |
 //! |---|---|
@@ -10,10 +12,12 @@
 //! | `work.rs` | tasks and jobs |
 //! | `ends.rs` | running, panics, cancellation, the end of a host |
 //! | `serving.rs` | the HTTP server on this host |
+//! | `clock.rs` | a clock that a check moves by hand |
 //! | `gauges.rs` | what checks count and wait with |
 //! | `catalogue.rs` | all of them by name, and `host_tests!` |
 
 mod catalogue;
+mod clock;
 mod ends;
 mod gauges;
 mod serving;

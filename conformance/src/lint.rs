@@ -2,8 +2,9 @@
 //!
 //! Around an app it looks at what the server hands in and at what the app hands out; around a
 //! trampoline, at what coroutines yield and what the host answers. It changes nothing, and reports
-//! what breaks a rule, with the value that it saw and whose doing it is. It costs a clock's reading
-//! per poll, and a counter per body: little enough to leave it on where an application is tried out.
+//! what breaks a rule, with the value that it saw and whose doing it is. It costs two readings
+//! of the clock per poll and per yield, a pass over the fields, and a counter per body of unknown
+//! length; the README beside this crate says how much that is.
 //!
 //! ```
 //! use gateway_conformance::lint::Lint;
@@ -36,9 +37,9 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_core::{App, Body, Error, Job, Request, Response, Task, Trampoline, Yield};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 /// How long a poll, or the answer to a yield, may keep its thread.
@@ -56,7 +57,7 @@ pub const BLOCKED: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Lint<T> {
     inner: T,
-    report: Report,
+    look: Look,
 }
 
 /// Where violations go.
@@ -103,11 +104,7 @@ impl<T> Lint<T> {
 
     /// Reports to a function, which must not block.
     pub fn reporting(inner: T, report: impl Fn(&Violation) + Send + Sync + 'static) -> Lint<T> {
-        Lint { inner, report: Arc::new(report) }
-    }
-
-    fn look(&self) -> Look {
-        Look(self.report.clone())
+        Lint { inner, look: Look(Arc::new(report)) }
     }
 }
 
@@ -131,33 +128,80 @@ impl Look {
 
 impl<A: App> App for Lint<A> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
-        let look = self.look();
-        check_request(&look, &request);
-        let (method, asked) = (request.method().clone(), asks_for_upgrade(&request));
-        let announced = length(request.headers());
+        let look = self.look.clone();
+        let Checked { asked, announced } = check_request(&look, &request);
+        let method = request.method().clone();
         let request = request.map(|body| watched(body, &look, By::Host, announced));
-        let answer =
-            Polled { future: Some(Box::pin(self.inner.call(request))), look: look.clone() };
+        let answer = self.inner.call(request);
         async move {
+            let mut answer = pin!(answer);
+            let answer = poll_fn(|cx| {
+                let began = Instant::now();
+                let polled = answer.as_mut().poll(cx);
+                look.blocked(began, "EXE-01", By::Application, "a poll");
+                polled
+            });
             let response = answer.await?;
             check_response(&look, &method, asked, &response);
+            // A body of known length has been compared already.
+            if response.body().size_hint().exact().is_some() {
+                return Ok(response);
+            }
             let bodyless = method == Method::HEAD
                 || matches!(response.status().as_u16(), 100..200 | 204 | 304);
-            // A body of known length has been compared already.
-            let unknown = !bodyless && response.body().size_hint().exact().is_none();
-            let announced = if unknown { length(response.headers()) } else { None };
+            let announced = if bodyless { None } else { length(response.headers()) };
             Ok(response.map(|body| watched(body, &look, By::Application, announced)))
         }
     }
 }
 
+/// How often the fields occur that the rules speak of. Most messages have few of them, so that one
+/// pass says that there is no more to look at.
+#[derive(Default)]
+struct Fields {
+    host: usize,
+    length: usize,
+    coding: usize,
+    upgrade: usize,
+    date: usize,
+    /// `connection` and `keep-alive`.
+    connection: usize,
+}
+
+impl Fields {
+    fn of(fields: &HeaderMap) -> Fields {
+        let mut found = Fields::default();
+        for name in fields.iter().map(|(name, _)| name) {
+            match name {
+                name if *name == HOST => found.host += 1,
+                name if *name == CONTENT_LENGTH => found.length += 1,
+                name if *name == TRANSFER_ENCODING => found.coding += 1,
+                name if *name == UPGRADE => found.upgrade += 1,
+                name if *name == DATE => found.date += 1,
+                name if *name == CONNECTION || *name == KEEP_ALIVE => found.connection += 1,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// What a request says that matters later.
+struct Checked {
+    /// Whether it asks for an upgrade.
+    asked: bool,
+    /// The length of its body.
+    announced: Option<u64>,
+}
+
 /// What the server owes the app.
-fn check_request(look: &Look, request: &Request) {
+fn check_request(look: &Look, request: &Request) -> Checked {
     let host = |rule, seen: String| look.report(rule, By::Host, seen);
-    let fields = request.headers();
-    let hosts = fields.get_all(HOST).iter().count();
-    if request.version() == Version::HTTP_11 && hosts != 1 {
-        host("REQ-12", format!("a request of HTTP/1.1 with {hosts} Host fields"));
+    let (fields, found) = (request.headers(), Fields::of(request.headers()));
+    if request.version() == Version::HTTP_11 && found.host != 1 {
+        host("REQ-12", format!("a request of HTTP/1.1 with {} Host fields", found.host));
     }
     let target = request.uri();
     let form_fits = match *request.method() {
@@ -168,27 +212,29 @@ fn check_request(look: &Look, request: &Request) {
     if !form_fits {
         host("REQ-11", format!("the target {target:?} with the method {}", request.method()));
     }
-    let lengths: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
-    if lengths.len() > 1 {
-        host("BODY-04", format!("several lengths: {lengths:?}"));
+    let values = |name: HeaderName| fields.get_all(name).iter().collect::<Vec<_>>();
+    if found.length > 1 {
+        host("BODY-04", format!("several lengths: {:?}", values(CONTENT_LENGTH)));
     }
-    let codings: Vec<_> = fields.get_all(TRANSFER_ENCODING).iter().collect();
-    if !codings.is_empty() && !lengths.is_empty() {
+    if found.coding > 0 && found.length > 0 {
+        let (lengths, codings) = (values(CONTENT_LENGTH), values(TRANSFER_ENCODING));
         host("SMG-01", format!("a length, {lengths:?}, and a transfer coding, {codings:?}"));
     }
-    if codings.len() > 1 {
-        host("SMG-03", format!("several transfer codings: {codings:?}"));
+    if found.coding > 1 {
+        host("SMG-03", format!("several transfer codings: {:?}", values(TRANSFER_ENCODING)));
     }
-    if fields.contains_key(UPGRADE) && !asks_for_upgrade(request) {
+    let asked = found.upgrade > 0 && asks_for_upgrade(request);
+    if found.upgrade > 0 && !asked {
         host("UPG-02", format!("an upgrade to {:?} that nobody asked for", fields.get(UPGRADE)));
     }
+    Checked { asked, announced: if found.length > 0 { length(fields) } else { None } }
 }
 
+/// Whether a request with `Upgrade` means it.
 fn asks_for_upgrade(request: &Request) -> bool {
     let options = request.headers().get_all(CONNECTION).into_iter();
     let mut options = options.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    request.headers().contains_key(UPGRADE)
-        && request.version() == Version::HTTP_11
+    request.version() == Version::HTTP_11
         && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
@@ -205,29 +251,34 @@ fn check_response(look: &Look, method: &Method, asked: bool, response: &Response
     if status.is_informational() {
         app("RSP-08", format!("the interim status {status} as its final one"));
     }
-    for name in [CONNECTION.as_str(), "keep-alive", "transfer-encoding", "upgrade"] {
-        match fields.get(name) {
-            Some(value) if name == "connection" && value == "close" => {}
-            Some(value) => app("RSP-05", format!("it sets {name}: {value:?}")),
-            None => {}
-        }
-    }
-    let lengths: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
     let known = response.body().size_hint().exact();
-    match (&lengths[..], length(fields), known) {
-        ([], ..) => {}
-        ([_], Some(length), Some(known)) if length != known && *method != Method::HEAD => {
-            app("RSP-01", format!("it announces {length} bytes, and has {known}"));
-        }
-        ([_], Some(_), _) => {}
-        _ => app("RSP-01", format!("no length: {lengths:?}")),
-    }
-    let dates = fields.get_all(DATE).iter().count();
-    if dates > 1 {
-        app("RSP-11", format!("{dates} Date fields"));
-    }
     if matches!(status.as_u16(), 204 | 304) && known != Some(0) {
         app("SEM-05", format!("a body of {known:?} bytes with the status {status}"));
+    }
+    let found = Fields::of(fields);
+    if found.connection + found.coding + found.upgrade > 0 {
+        for name in [CONNECTION, KEEP_ALIVE, TRANSFER_ENCODING, UPGRADE] {
+            match fields.get(&name) {
+                Some(value) if name == CONNECTION && value == "close" => {}
+                Some(value) => app("RSP-05", format!("it sets {name}: {value:?}")),
+                None => {}
+            }
+        }
+    }
+    if found.length > 0 {
+        match (found.length, length(fields), known) {
+            (1, Some(length), Some(known)) if length != known && *method != Method::HEAD => {
+                app("RSP-01", format!("it announces {length} bytes, and has {known}"));
+            }
+            (1, Some(_), _) => {}
+            _ => {
+                let lengths: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
+                app("RSP-01", format!("no length: {lengths:?}"));
+            }
+        }
+    }
+    if found.date > 1 {
+        app("RSP-11", format!("{} Date fields", found.date));
     }
 }
 
@@ -361,7 +412,7 @@ thread_local! {
 
 impl<T: Trampoline> Trampoline for Lint<T> {
     fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let look = self.look();
+        let look = &self.look;
         let deadline = match &yielded {
             Yield::Timer(timer) => Some(timer.deadline()),
             _ => None,
@@ -378,7 +429,7 @@ impl<T: Trampoline> Trampoline for Lint<T> {
         ANSWERING.set(outer);
         look.blocked(began, "YLD-01", By::Host, "the answer to a yield");
         match (&answer, deadline) {
-            (Poll::Ready(Ok(())), Some(deadline)) => check_timer(&look, deadline),
+            (Poll::Ready(Ok(())), Some(deadline)) => check_timer(look, deadline),
             (Poll::Pending, _) if at_once => {
                 let seen = "a job or a task was answered with Pending";
                 look.report("YLD-01", By::Host, seen);
@@ -408,7 +459,7 @@ fn watched_job(job: Job, look: Look) -> Job {
 fn watched_task(task: Task, look: Look) -> Task {
     let inside = look.clone();
     let mut polled = Polled { future: Some(Box::pin(task)), look };
-    Task::new(std::future::poll_fn(move |cx| {
+    Task::new(poll_fn(move |cx| {
         // One that runs there can recurse without end.
         if ANSWERING.get() {
             inside.report("YLD-04", By::Host, "a task ran inside the answer to its yield");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -114,6 +114,9 @@ struct Wire {
     /// Multiplies every wait, for slow machines
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     patience: f64,
+    /// The server's longest deadline, where it is known; else they are waited for up to 95 seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    deadline: Option<u16>,
     /// How many connections the server keeps open at most
     #[arg(long, value_name = "N")]
     connection_limit: Option<usize>,
@@ -321,7 +324,10 @@ impl Wire {
 
     /// The server, found or started, and what it offers; and what it prints, if it was started.
     fn target(&self) -> Result<(Target, Output), Failure> {
-        let patience = Patience::scaled(self.patience);
+        let mut patience = Patience::scaled(self.patience);
+        if let Some(seconds) = self.deadline {
+            patience = patience.with_deadline(Duration::from_secs(seconds.into()));
+        }
         let exec = self.exec.as_deref().map(Exec::parse).transpose().map_err(Failure::Usage)?;
         let place = self.url.as_deref().map(Place::parse).transpose().map_err(Failure::Usage)?;
         if exec.is_some() {
@@ -381,6 +387,7 @@ impl Wire {
         for (option, number) in numbers {
             words.extend(number.map(|number| format!("{option} {number}")));
         }
+        words.extend(self.deadline.map(|seconds| format!("--deadline {seconds}")));
         if self.patience != 1.0 {
             words.push(format!("--patience {}", self.patience));
         }

@@ -19,8 +19,10 @@ const PEER: &str = "raw-hyper";
 /// The hosts, in the order of the table.
 const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 
-/// What an operator can ask for, on the first host. Measured only where it is named.
-const OPERATED: [&str; 3] = ["tokio+ids", "tokio+log", "tokio+metrics"];
+/// What can stand around the app on the first host: what an operator asks for, or the suite's lint.
+/// Measured only where it is named.
+const AROUND: [&str; 5] =
+    ["tokio+ids", "tokio+log", "tokio+metrics", "tokio+lint-app", "tokio+lint"];
 
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
@@ -138,8 +140,8 @@ fn number(option: &str, word: Option<&String>, least: usize) -> Result<usize, St
 }
 
 fn host(word: &str) -> Result<&'static str, String> {
-    let found = HOSTS.iter().chain(&OPERATED).find(|host| **host == word);
-    let unknown = || format!("there is no host `{word}`; there are {HOSTS:?} and {OPERATED:?}");
+    let found = HOSTS.iter().chain(&AROUND).find(|host| **host == word);
+    let unknown = || format!("there is no host `{word}`; there are {HOSTS:?} and {AROUND:?}");
     found.copied().ok_or_else(unknown)
 }
 
@@ -167,7 +169,10 @@ fn build() -> Result<(), String> {
 fn server(name: &str) -> Vec<&str> {
     match name {
         PEER => vec!["bench/target/release/raw-hyper"],
-        host => vec!["bench/target/release/gateway", host],
+        name => {
+            let words = name.split('+');
+            ["bench/target/release/gateway"].into_iter().chain(words).collect()
+        }
     }
 }
 

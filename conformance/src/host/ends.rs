@@ -23,7 +23,10 @@ use gateway_core::{
     Coroutine, JoinError, JoinHandle, Trampoline, sleep, spawn, timeout, trampoline, unblock,
 };
 
-use super::gauges::{Alive, Gate, OnDrop, drive, eventually, eventually_here, pair, round_trip};
+use super::clock::Clock;
+use super::gauges::{
+    Alive, Gate, OnDrop, drive, eventually, eventually_here, pair, round_trip, telling,
+};
 use super::work::bounces;
 use super::{Started, Subject};
 
@@ -301,7 +304,13 @@ pub(super) fn drp_06_a_destructor_may_yield(subject: &Subject) {
             let _clean = clean;
             pending::<()>().await;
         };
-        timeout(MOMENT, loser).await.expect_err("the loser");
+        let clock = Clock::new();
+        let race = clock.around(timeout(HOUR, loser));
+        let passes = async {
+            eventually("a timeout waits", || clock.waiting() == 1).await;
+            clock.advance(2 * HOUR);
+        };
+        join(race, passes).await.0.expect_err("the loser");
         eventually("five destructors have spawned, and what they spawned has run", || {
             cleaned_up.load(Ordering::SeqCst) == 5
         })
@@ -328,10 +337,15 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
     let (alive, (mut stream, mut peer)) = (Alive::default(), pair());
     let task = |wait: Wait| {
         let guard = alive.guard();
-        spawn(async move {
-            let _guard = guard;
-            wait.await;
-        })
+        let begun = Gate::default();
+        let task = spawn({
+            let begun = begun.clone();
+            async move {
+                let _guard = guard;
+                telling(begun, wait).await;
+            }
+        });
+        (task, begun)
     };
     let (wait, job_gate, held) = (gate.clone(), blocked.clone(), alive.guard());
     let (tasks, job) = host.run(async {
@@ -342,16 +356,17 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
             begins.open();
             job_gate.block();
         });
-        let mut tasks = vec![
+        let (mut tasks, begun): (Vec<_>, Vec<_>) = [
             task(Box::pin(async move { wait.opened().await })),
             task(Box::pin(sleep(Duration::from_millis(20)))),
             task(Box::pin(async move { drop(stream.read(&mut [0]).await) })),
-        ];
-        begin.opened().await;
-        sleep(MOMENT).await;
+        ]
+        .into_iter()
+        .unzip();
+        join_all(begun.iter().chain([&begin]).map(Gate::opened)).await;
         // One that may be at work, and one that may not have been polled.
-        tasks.push(task(Box::pin(async { thread::yield_now() })));
-        tasks.push(task(Box::pin(std::future::ready(()))));
+        tasks.push(task(Box::pin(async { thread::yield_now() })).0);
+        tasks.push(task(Box::pin(std::future::ready(()))).0);
         (tasks, job)
     });
     // Some hosts wait for the jobs that have begun.
@@ -431,10 +446,11 @@ pub(super) fn drp_08_nobody_waits_for_a_host_that_is_gone(subject: &Subject) {
         told.recv().expect("a wait has begun");
     }
     drop(host);
-    // Its threads, if they go, go a moment later.
-    thread::sleep(Duration::from_millis(20));
-    drop(std::io::Write::write_all(&mut peer, b"!"));
+    // The byte comes when the timer is over: by then the host's threads have gone, if they go.
     for (what, thread) in waiting {
+        if what == "a socket" {
+            drop(std::io::Write::write_all(&mut peer, b"!"));
+        }
         let ended = thread.join().expect("the thread that waits");
         assert!(ended, "the host was dropped, and whoever waited for {what} hangs");
     }
@@ -465,12 +481,14 @@ async fn first_polled(mut wait: Wait, tell: mpsc::Sender<()>) {
 
 async fn late_read() {
     let (mut stream, mut peer) = pair();
+    let begun = Gate::default();
+    let waits = begun.clone();
     let writer = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(5));
+        waits.block();
         drop(std::io::Write::write_all(&mut peer, b"!"));
         peer
     });
-    drop(stream.read(&mut [0]).await);
+    drop(telling(begun, stream.read(&mut [0])).await);
     drop(writer.join());
 }
 
@@ -536,8 +554,10 @@ pub(super) fn drp_10_a_wait_may_change_threads(subject: &Subject) {
         poll_once(read.as_mut(), &polled).await;
         let elsewhere = here.clone();
         let timer = unblock(move || drive(Coroutine::new(elsewhere, timer)).is_some());
-        let read = unblock(move || drive(Coroutine::new(here, read)));
-        sleep(MOMENT).await;
+        let begun = Gate::default();
+        let reads = telling(begun.clone(), read);
+        let read = unblock(move || drive(Coroutine::new(here, reads)));
+        begun.opened().await;
         std::io::Write::write_all(&mut peer, b"!").expect("a byte for the reader");
         let ended = timer.await.expect("the thread with the timer");
         assert!(ended, "a timer that has changed threads hangs");

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use gateway_core::{sleep, timeout, trampoline};
+use gateway_core::{sleep, spawn, timeout, trampoline};
 use gateway_net::TcpStream;
 
 /// After how long a look is given up, in milliseconds.
@@ -143,6 +143,40 @@ pub(super) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     while !happened() {
         assert!(started.elapsed() < give_up, "still not so after {give_up:?}: {what}");
         sleep(LOOK).await;
+    }
+}
+
+/// Tells when a future has been polled for the first time: it has begun to wait, unless it is over.
+pub(super) async fn telling<F: Future>(begun: Gate, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        begun.open();
+        polled
+    })
+    .await
+}
+
+/// So many turns of the host: whatever was woken before them has been polled by their end.
+pub(super) async fn turns(count: usize) {
+    for _ in 0..count {
+        let mut yielded = false;
+        let turn = poll_fn(move |cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        spawn(turn).await.expect("a task that takes a turn");
+    }
+}
+
+/// Blocks this thread up to a moment.
+pub(super) fn until_here(moment: Instant) {
+    while let Some(left) = moment.checked_duration_since(Instant::now()).filter(|it| !it.is_zero())
+    {
+        thread::park_timeout(left);
     }
 }
 

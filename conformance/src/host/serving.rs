@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use gateway_core::{
-    App, Body, Coroutine, Error, JoinHandle, Request, Response, Task, Trampoline, Yield, sleep,
-    spawn, trampoline, unblock,
+    App, Body, Coroutine, Error, JoinHandle, Request, Response, Task, Trampoline, Yield, spawn,
+    trampoline, unblock,
 };
 use gateway_http::{Deadlines, Server};
 use http::StatusCode;
@@ -27,7 +27,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::Subject;
-use super::gauges::{Alive, Gate, OnDrop, eventually, eventually_here, give_up};
+use super::gauges::{Alive, Gate, OnDrop, eventually, eventually_here, give_up, turns};
 use crate::wire::{Client, Ended, Patience, Received, Trace};
 
 /// How long a server in a check may take to drain.
@@ -350,7 +350,7 @@ pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
                 loop {
                     out.send("tick\n").await?;
                     count.fetch_add(1, Ordering::SeqCst);
-                    sleep(Duration::from_millis(1)).await;
+                    turns(1).await;
                 }
             }))
         }
@@ -448,7 +448,7 @@ pub(super) fn err_09_a_panic_is_a_500_and_the_connection_goes_on(subject: &Subje
             match request.uri().path() {
                 "/at-once" => resume_unwind(Box::new("a secret")),
                 "/later" => {
-                    sleep(Duration::from_millis(1)).await;
+                    turns(1).await;
                     resume_unwind(Box::new("a secret"))
                 }
                 "/in-the-body" => text(Body::coroutine(async move |mut out| {
@@ -561,12 +561,14 @@ pub(super) fn rsp_08_each_request_has_one_final_response(subject: &Subject) {
     };
     serve(subject, app, |clients| {
         let mut client = clients.connect();
-        client.send([get("/200"), get("/404"), get("/200")].concat());
-        for status in [200, 404, 200] {
-            let answer = response(&mut client, "one of three requests");
-            assert_eq!(answer.status, status, "the statuses of three answers, in order");
+        let last = get("/204").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        client.send([get("/200"), get("/404"), get("/200"), last].concat());
+        for status in [200, 404, 200, 204] {
+            let answer = response(&mut client, "one of four requests");
+            assert_eq!(answer.status, status, "the statuses of four answers, in order");
         }
-        assert!(client.is_silent(Duration::from_millis(20)), "a fourth answer to three requests");
+        let (more, _) = client.rest(give_up() / 2);
+        assert!(more.is_empty(), "a fifth answer to four requests: {}", more.escape_ascii());
         for code in [100, 102, 103, 150] {
             let mut client = clients.connect();
             client.send(get(&format!("/{code}")));
@@ -614,9 +616,9 @@ pub(super) fn mid_02_middleware_nests(subject: &Subject) {
     impl<A: App> App for Notes<A> {
         async fn call(&self, request: Request) -> Result<Response, Error> {
             self.note("into");
-            sleep(Duration::from_millis(1)).await;
+            turns(1).await;
             let response = self.1.call(request).await;
-            sleep(Duration::from_millis(1)).await;
+            turns(1).await;
             self.note("out of");
             response
         }

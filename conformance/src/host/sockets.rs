@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gateway_core::{Direction, Socket, poll_io, sleep, sleep_until, spawn};
+use gateway_core::{Direction, Socket, poll_io, sleep_until, spawn};
 use rustix::process::{Resource, getrlimit};
 
 use super::Subject;
@@ -68,7 +68,7 @@ async fn arrives_while_attempted() {
         // Now and then the host has time to hear of it before the attempt is over.
         let linger = || {
             if round % 10 == 0 {
-                thread::sleep(Duration::from_millis(1));
+                (0..100).for_each(|_| thread::yield_now());
             }
         };
         let (mut end, mut peer) = End::pair();
@@ -168,9 +168,10 @@ async fn hidden_wake_ups() {
         assert_eq!(read.await.expect("a byte"), 1);
         assert_eq!(byte[0], n, "another byte");
         // And what has arrived while nobody listened is there still.
-        assert!(end.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte).is_pending());
+        let (woken, waker) = Counter::waker();
+        assert!(end.poll_read(&mut Context::from_waker(&waker), &mut byte).is_pending());
         peer.write_now(&[!n]);
-        sleep(Duration::from_micros(500)).await;
+        eventually("a reader that has gone is woken", || woken.count() > 0).await;
         let late = when_woken("a reader who comes late", |cx| end.poll_read(cx, &mut byte));
         assert_eq!((late.await.expect("a byte"), byte[0]), (1, !n), "another byte");
     }
@@ -451,7 +452,7 @@ pub(super) fn yld_23_many_waits_at_once(subject: &Subject) {
         }
         let (mut end, mut peer) = End::pair();
         let write = async {
-            sleep(Duration::from_millis(1)).await;
+            pause().await;
             peer.write_all(b"!").await;
         };
         join(end.read_exact::<1>(), write).await;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -20,7 +21,8 @@ use gateway_core::{
 };
 
 use super::Subject;
-use super::gauges::{eventually, give_up};
+use super::clock::Clock;
+use super::gauges::{eventually, eventually_here, give_up, turns};
 use super::sockets::End;
 
 /// How long others may be kept waiting by a coroutine that never rests.
@@ -122,7 +124,11 @@ pub(super) fn yld_03_nothing_is_polled_after_its_end(subject: &Subject) {
         late.iter().for_each(Waker::wake_by_ref);
         let elsewhere = thread::spawn(move || late.into_iter().for_each(Waker::wake));
         elsewhere.join().expect("a late wake-up does not panic");
-        sleep(Duration::from_millis(5)).await;
+        // By the time that all of these have ended, so would those have been polled.
+        for _ in 0..200 {
+            hand_over(trap(2, counts(), keep.clone()));
+        }
+        eventually("later tasks have ended", || ended.load(SeqCst) == 222).await;
         spawn(async {}).await.expect("a task still runs");
     });
     let after = after.load(SeqCst);
@@ -329,12 +335,20 @@ pub(super) fn yld_08_no_wake_up_is_lost(subject: &Subject) {
         let both = join(spawn(wake_ups()), wake_ups());
         join(join_all(busy), both).await.1.0.expect("wake-ups of a task on a busy host");
     });
+    let here = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     host.run(resumed_by("a wake-up of a parked host", |waker| {
         thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20));
+            eventually_here("a host with nothing to do has gone to sleep", || is_asleep(&here));
             waker.wake();
         });
     }));
+}
+
+/// Whether a thread of this process sleeps, or the system does not tell.
+fn is_asleep(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(thread).join("stat"));
+    // The name stands in parentheses and may contain anything; the state comes next.
+    stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
 }
 
 /// Every way in which a waker may be used.
@@ -520,13 +534,9 @@ async fn waits_are_forgotten() {
         .into_iter()
         .all(|end| end.poll_read(&mut cx(), &mut [0; 8]).is_pending());
     assert!(reads_pend, "bytes out of nowhere");
-    while over.as_mut().poll(&mut cx()).is_pending() {
-        sleep(LOOK).await;
-    }
+    eventually("a timer is over", || over.as_mut().poll(&mut cx()).is_ready()).await;
     peer.write_all(b"x").await;
-    while end.poll_read(&mut cx(), &mut [0; 8]).is_pending() {
-        sleep(LOOK).await;
-    }
+    eventually("a byte arrives", || end.poll_read(&mut cx(), &mut [0; 8]).is_ready()).await;
     drop((dropped, given_up, end));
     eventually("the host has dropped the wakers of waits that are no more", || {
         Arc::strong_count(&counter) == before
@@ -548,12 +558,12 @@ pub(super) fn yld_11_a_join_waits_for_all_at_once(subject: &Subject) {
         let job = unblock(move || gate.recv().map(|()| 7));
         let waits = async { told.await.map(|()| sleep(LOOK)).expect("told").map(|()| 8).await };
         let task = spawn(async move {
-            sleep(LOOK).await;
+            pause().await;
             tell.send(()).expect("somebody waits");
             9
         });
         let writes = async {
-            sleep(LOOK).await;
+            pause().await;
             one.write_all(b"!").await;
         };
         let ((came, job), (waited, task)) =
@@ -566,6 +576,7 @@ pub(super) fn yld_11_a_join_waits_for_all_at_once(subject: &Subject) {
     });
 }
 
+/// These are the host's own timers: it may not wait for one before it hears of the next.
 async fn armed_together() {
     const TIMERS: usize = 10;
     let mut least = 0;
@@ -590,7 +601,68 @@ pub(super) fn yld_12_a_lost_select_is_forgotten(subject: &Subject) {
     subject.start().run(async {
         lost_selects().await;
         spawn(lost_selects()).await.unwrap_or_else(|error| panic!("{error}"));
+        decided_by_the_clock().await;
     });
+}
+
+/// Timers against each other and against what completes, in every order, since the check decides
+/// what the time is.
+async fn decided_by_the_clock() {
+    let clock = Clock::new();
+    // In tasks: each ends at its own moment, in the order of the deadlines and not of their making.
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let tasks = clock.around(async {
+        let timer = |hours: u32| {
+            let log = log.clone();
+            spawn(async move {
+                sleep(HOUR * hours).await;
+                log.lock().expect("the log").push(hours);
+            })
+        };
+        [3, 1, 4, 2].map(timer)
+    });
+    let tasks = tasks.await;
+    eventually("four tasks wait for their timers", || clock.waiting() == 4).await;
+    for hour in 1..=4 {
+        // Half an hour late, since what is armed counts from when it was made.
+        clock.advance(if hour == 1 { HOUR * 3 / 2 } else { HOUR });
+        let ended = || log.lock().expect("the log").clone();
+        eventually("the task whose hour has come goes on", || ended().len() == hour).await;
+        turns(3).await;
+        let due: Vec<u32> = (1..=hour as u32).collect();
+        assert_eq!(ended(), due, "the timers that have ended by hour {hour}");
+    }
+    for task in tasks {
+        task.await.expect("a task whose timer has ended");
+    }
+    // Put off while it is armed: the moment it was armed for does not count any more.
+    let mut late = Box::pin(sleep(HOUR));
+    let (put_off, told) = oneshot::channel();
+    let waits = clock.around(async {
+        let _ = poll_once(&mut late);
+        late.as_mut().reset(Instant::now() + HOUR * 20);
+        put_off.send(()).expect("the check waits");
+        late.await;
+    });
+    let passes = async {
+        told.await.expect("it has been put off");
+        eventually("a timer put off waits", || clock.waiting() == 1).await;
+        clock.advance(HOUR * 2);
+        eventually("it waits again", || clock.waiting() == 1).await;
+        clock.advance(HOUR * 20);
+    };
+    join(waits, passes).await;
+    // Both come at once: what has completed wins over a deadline that has passed.
+    let (done, told) = oneshot::channel();
+    let race = clock.around(timeout(HOUR * 40, told));
+    let passes = async {
+        eventually("a timeout waits", || clock.waiting() == 1).await;
+        // One wakes the task, and it is polled only when both have happened.
+        done.send(7).expect("somebody waits");
+        clock.advance(HOUR * 80);
+    };
+    let (won, ()) = join(race, passes).await;
+    assert!(matches!(won, Ok(Ok(7))), "completion against a deadline: {won:?}");
 }
 
 async fn lost_selects() {
@@ -685,9 +757,10 @@ pub(super) fn yld_15_each_timer_ends_by_itself(subject: &Subject) {
         });
         join_all(ends).await;
         // One that is over while nobody listens: its first waker wakes nobody.
-        let mut over = Box::pin(sleep(LOOK));
+        let deadline = Instant::now() + LOOK;
+        let mut over = Box::pin(sleep_until(deadline));
         let _ = poll_once(&mut over);
-        sleep(LOOK * 4).await;
+        sleep_until(deadline + LOOK).await;
         each_woken(over).await;
         // One that is sooner than all that are armed, and one after a long one is gone.
         let mut long = Box::pin(sleep(HOUR));

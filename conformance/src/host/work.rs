@@ -7,16 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::AsyncReadExt;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use gateway_core::{
-    Coroutine, Job, JoinError, JoinHandle, Task, Yield, sleep, spawn, timeout, trampoline, unblock,
+    Coroutine, Job, JoinError, JoinHandle, Task, Yield, sleep, sleep_until, spawn, timeout,
+    trampoline, unblock,
 };
 
 use super::Subject;
-use super::gauges::{Alive, Gate, OnDrop, drive, eventually, give_up, pair, round_trip};
+use super::clock::Clock;
+use super::gauges::{
+    Alive, Gate, OnDrop, drive, eventually, give_up, pair, round_trip, telling, turns, until_here,
+};
 use super::waits::hand_over;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -164,7 +168,9 @@ pub(super) fn exe_08_more_jobs_than_threads_wait_their_turn(subject: &Subject) {
             .collect();
         let (mut at_once, mut same) = (0, 0);
         while same < 5 {
-            sleep(Duration::from_millis(5)).await;
+            // As many threads of ours have come and gone meanwhile: so would the host's have.
+            (0..50).for_each(|_| thread::spawn(|| ()).join().expect("a thread that ends"));
+            turns(10).await;
             let now = begun.load(Ordering::SeqCst);
             same = if now == at_once { same + 1 } else { 0 };
             at_once = now;
@@ -199,7 +205,12 @@ pub(super) fn exe_09_a_jobs_result_arrives_at_its_handle(subject: &Subject) {
             let gate = gate.clone();
             unblock(move || gate.block())
         };
-        let given_up = timeout(Duration::from_millis(1), &mut late).await;
+        let clock = Clock::new();
+        let passes = async {
+            eventually("a timeout waits", || clock.waiting() == 1).await;
+            clock.advance(HOUR * 2);
+        };
+        let (given_up, ()) = join(clock.around(timeout(HOUR, &mut late)), passes).await;
         assert!(given_up.is_err(), "a job behind a closed gate gives {given_up:?}");
         gate.open();
         let late = late.await;
@@ -311,11 +322,13 @@ pub(super) fn spn_05_a_task_outlives_the_task_that_spawned_it(subject: &Subject)
     subject.start().run(async {
         let (gate, done, alive) = (Gate::default(), Gate::default(), Alive::default());
         let (wait, end, guard) = (gate.clone(), done.clone(), alive.guard());
+        let begun = Gate::default();
+        let begin = begun.clone();
         let parent = spawn(async move {
             spawn(async move {
                 spawn(async move {
                     let _guard = guard;
-                    wait.opened().await;
+                    telling(begin, wait.opened()).await;
                     sleep(Duration::from_millis(1)).await;
                     unblock(|| ()).await.expect("a grandchild's job");
                     round_trip().await;
@@ -324,7 +337,7 @@ pub(super) fn spn_05_a_task_outlives_the_task_that_spawned_it(subject: &Subject)
             });
         });
         parent.await.expect("the parent");
-        sleep(Duration::from_millis(1)).await;
+        eventually("a task begins whose parents ended before", || begun.is_open()).await;
         gate.open();
         eventually("a task has ended whose parents ended before", || done.is_open()).await;
         eventually("it is dropped", || alive.now() == 0).await;
@@ -346,11 +359,12 @@ fn depth(left: usize) -> Pin<Box<dyn Future<Output = usize> + Send>> {
 pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) {
     let host = subject.start();
     let (gate, alive) = (Gate::default(), Alive::default());
+    let begun: Vec<Gate> = (0..10).map(|_| Gate::default()).collect();
     let task = |n: usize| {
-        let (gate, guard) = (gate.clone(), alive.guard());
+        let (gate, guard, begin) = (gate.clone(), alive.guard(), begun[n].clone());
         spawn(async move {
             let _guard = guard;
-            gate.opened().await;
+            telling(begin, gate.opened()).await;
             sleep(Duration::from_millis(1)).await;
             unblock(move || n).await.expect("a task's job")
         })
@@ -358,22 +372,25 @@ pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) 
     // Some that have been polled, and some that may have not.
     let tasks: Vec<JoinHandle<usize>> = host.run(async {
         let first = (0..5).map(task).collect::<Vec<_>>();
-        sleep(Duration::from_millis(1)).await;
+        join_all(begun[..5].iter().map(Gate::opened)).await;
         first.into_iter().chain((5..10).map(task)).collect()
     });
     host.run(async {});
     gate.open();
     // What comes due while nothing runs counts as well.
     let (mut stream, mut peer) = pair();
+    let moment = Instant::now() + Duration::from_millis(20);
     let due = host.run(async {
-        let timer = spawn(sleep(Duration::from_millis(20)));
-        let socket = spawn(async move { stream.read(&mut [0]).await });
-        // Both have begun to wait.
-        sleep(Duration::from_millis(5)).await;
+        let waits = [Gate::default(), Gate::default()];
+        let [one, other] = waits.clone();
+        let timer = spawn(telling(one, sleep_until(moment)));
+        let socket = spawn(async move { telling(other, stream.read(&mut [0])).await });
+        join_all(waits.iter().map(Gate::opened)).await;
         (timer, socket)
     });
     std::io::Write::write_all(&mut peer, b"!").expect("a byte for the task that reads");
-    thread::sleep(Duration::from_millis(30));
+    // The host hears of it a moment later.
+    until_here(moment + Duration::from_millis(10));
     host.run(async {
         eventually("a timer that was due between two runs has ended", || due.0.is_finished()).await;
         eventually("bytes that came between two runs are read", || due.1.is_finished()).await;
@@ -406,11 +423,9 @@ pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subjec
             let begin = begun.clone();
             let task = spawn(async move {
                 let _guard = guard;
-                begin.open();
-                wait.await;
+                telling(begin, wait).await;
             });
             begun.opened().await;
-            sleep(Duration::from_millis(1)).await;
             assert!(!task.is_finished(), "a task that waits {what} has ended by itself");
             task.cancel();
             eventually(&format!("cancelled while it waits {what}, a task ends"), || {

@@ -68,8 +68,9 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "H2-05",
-        "Floods of resets, of CONTINUATION and of frames that ask for answers are bounded, and \
-         others are served meanwhile.",
+        "Floods of resets, of CONTINUATION and of frames that ask for answers are bounded: others \
+         are served meanwhile, and where handlers can be cancelled none is left of streams that \
+         were reset.",
         "One client with little bandwidth must not keep a server's memory or processor busy.",
         "RFC 9113, section 10.5; CVE-2023-44487",
         &[Http2],
@@ -94,8 +95,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "H2-08",
-        "RST_STREAM cancels the handler of its stream at once, or tells it, and leaves the connection \
-         alone.",
+        "RST_STREAM cancels the handler of its stream at once, or tells it and leaves it to go on, \
+         and leaves the connection alone.",
         "A browser resets a stream when its user leaves: work for nobody should end.",
         "this project",
         &[Http2, Probe("hold"), Probe("open"), Probe("state")],

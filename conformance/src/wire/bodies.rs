@@ -931,19 +931,23 @@ fn never_ends(session: &mut Session<'_>, name: &str, request: &[u8]) -> Result<(
     client.send([request, &canary.request(session)].concat());
     let silence = session.patience().silence;
     let first = client.response_within("POST", silence);
-    let (mut held, mut got) = (true, first.to_string());
+    let (mut result, mut got) = (CaseResult::Pass, first.to_string());
     if let Received::Response(response) = &first {
-        held = is_refusal(response) || !session.has("read");
+        if !is_refusal(response) && session.has("read") {
+            // It has not been taken for whole; whose fault it is is another rule: BODY-15.
+            let blamed = response.status >= 500;
+            result = if blamed { CaseResult::Warn } else { CaseResult::Fail };
+        }
         let problem = goes_on(&mut client, &first, silence);
         // Nobody who has not read the body can tell that there is no end.
         if let Some(problem) = problem.filter(|problem| !problem.contains("still open")) {
-            (held, got) = (false, format!("{got}, and {problem}"));
+            (result, got) = (CaseResult::Fail, format!("{got}, and {problem}"));
         }
     }
     drop(client);
     if canary.calls(session)? > 0 {
-        (held, got) = (false, format!("{got}, and the request behind it served"));
+        (result, got) = (CaseResult::Fail, format!("{got}, and the request behind it served"));
     }
-    session.case(name, Kind::Refuse, CaseResult::of(held), "a refusal, or waiting for more", &got);
+    session.case(name, Kind::Refuse, result, "a refusal, or waiting for more", &got);
     Ok(())
 }

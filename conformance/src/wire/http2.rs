@@ -384,6 +384,10 @@ fn h2_04_aborted_responses(session: &mut Session<'_>) -> Result<(), Stop> {
 /// How many frames a flood has.
 const FLOOD: u32 = 1000;
 
+/// How many CONTINUATION frames of 16 KB: some servers take a header block of 16 MiB, in a
+/// quarter more frames than that needs, and no more.
+const BLOCK: u32 = 1500;
+
 fn h2_05_floods(session: &mut Session<'_>) -> Result<(), Stop> {
     // Streams that are opened and reset at once: CVE-2023-44487.
     let path = if session.has("hold") { "/hold?id=h2-05" } else { "/" };
@@ -419,7 +423,7 @@ fn h2_05_floods(session: &mut Session<'_>) -> Result<(), Stop> {
     let value = "x".repeat(16_000);
     let piece = frame(CONTINUATION, 0, 1, &block(&[("x-flood", &value)]));
     let mut taken = 0;
-    for _ in 0..FLOOD {
+    for _ in 0..BLOCK {
         let sent = connection.send(&piece);
         taken += sent;
         if sent < piece.len() {
@@ -429,7 +433,7 @@ fn h2_05_floods(session: &mut Session<'_>) -> Result<(), Stop> {
     let came = connection.end(1);
     let held = came != Came::Nothing && serves(session)?;
     let got = format!("{came} after {taken} bytes");
-    session.check("16 MB of CONTINUATION", "GOAWAY, RST_STREAM, 431 or a close", got, held);
+    session.check("24 MB of CONTINUATION", "GOAWAY, RST_STREAM, 431 or a close", got, held);
 
     // Frames that each ask for an answer, from a client that reads none.
     for (name, one) in [
@@ -450,7 +454,10 @@ fn h2_05_floods(session: &mut Session<'_>) -> Result<(), Stop> {
 
 /// Whether a new connection is served.
 fn serves(session: &mut Session<'_>) -> Result<bool, Stop> {
-    let mut connection = Connection::open(session, &[])?;
+    let mut connection = match Connection::open(session, &[]) {
+        Err(Stop::Blocked(_)) => return Ok(false),
+        opened => opened?,
+    };
     connection.request(1, "GET", "/", true);
     Ok(matches!(connection.outcome(1), Came::Response { status: ..500, .. }))
 }

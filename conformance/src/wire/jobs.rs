@@ -187,6 +187,9 @@ fn ended_by_shutdown(session: &mut Session<'_>) -> Result<(), Stop> {
         std::thread::sleep(session.patience().poll);
     }
     let ended = instance.has_ended();
+    if !ended {
+        session.has_time()?;
+    }
     let got = if ended { "the server has ended" } else { "the server still waits for its task" };
     session.check("a task that waits, in a shutdown", "the server ends", got, ended);
     Ok(())

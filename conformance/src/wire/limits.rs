@@ -82,9 +82,10 @@ impl Slow {
 
 /// Goes on as slowly as that, until the server has given up all of them, or for the deadline.
 fn outlast(session: &mut Session<'_>, mut slow: Vec<Slow>, miss: CaseResult) {
-    let (step, started) = (session.patience().deadline / STEPS, Instant::now());
+    let (deadline, started) = (session.patience().deadline, Instant::now());
+    let step = deadline / STEPS;
     let mut dripped = 0;
-    while !slow.is_empty() && started.elapsed() < session.patience().deadline {
+    while !slow.is_empty() && started.elapsed() < deadline {
         thread::sleep(step);
         for one in &slow {
             if let Some(byte) = one.drips.get(dripped % one.drips.len().max(1)) {
@@ -100,7 +101,7 @@ fn outlast(session: &mut Session<'_>, mut slow: Vec<Slow>, miss: CaseResult) {
         }
     }
     for one in slow {
-        let got = format!("still open after {:?}", session.patience().deadline);
+        let got = format!("still open after {:.0} s", deadline.as_secs_f64());
         session.case(one.name, Kind::Behave, miss, GIVEN_UP, &got);
     }
 }
@@ -263,10 +264,12 @@ fn tmo_03_stalled_bodies(session: &mut Session<'_>) -> Result<(), Stop> {
         ids.push((name, id));
     }
     outlast(session, slow, CaseResult::Warn);
+    // One wait for all of them: whoever is to be told is told soon.
+    let (signal, waited) = (session.patience().signal, Instant::now());
     for (name, id) in ids {
         // A server that reads the whole body first has not called the application at all.
         let ended = |state: &State| state.calls == 0 || state.body == "error";
-        let state = control.until(&id, session.patience().signal, ended)?;
+        let state = control.until(&id, signal.saturating_sub(waited.elapsed()), ended)?;
         let name = format!("the application, after {name}");
         session.should(&name, "an error from its read", &state, ended(&state));
     }
@@ -294,9 +297,9 @@ fn tmo_04_never_reading(session: &mut Session<'_>) -> Result<(), Stop> {
         session.check(&name, &expected, format!("{made} bytes made"), made <= BUFFERED);
         clients.push((name, id, client));
     }
-    let started = Instant::now();
+    let (deadline, started) = (session.patience().deadline, Instant::now());
     for (name, id, client) in clients {
-        let left = session.patience().deadline.saturating_sub(started.elapsed());
+        let left = deadline.saturating_sub(started.elapsed());
         let dropped = |state: &State| matches!(state.send.as_str(), "cancelled" | "error");
         let state = control.until(&id, left, dropped)?;
         let name = format!("{name}, in the end");
@@ -388,8 +391,9 @@ fn finish_slow_heads(session: &mut Session<'_>, slow: &mut [(&'static str, Clien
 
 /// Waits until the server answers again, so that no later check is blamed for this one's doings.
 pub(super) fn recover(session: &mut Session<'_>) -> Result<(), Stop> {
-    let started = Instant::now();
-    while started.elapsed() < session.patience().deadline {
+    let (deadline, started) = (session.patience().deadline, Instant::now());
+    while started.elapsed() < deadline {
+        session.has_time()?;
         let request = session.request("GET", "/", "Connection: close\r\n");
         match session.ask(request) {
             Ok(Received::Response(_)) => return Ok(()),

@@ -491,9 +491,10 @@ fn ka_06_idle(session: &mut Session<'_>) -> Result<(), Stop> {
             return Err(Stop::skip("not-persistent", text));
         }
     }
-    let (bytes, ended) = client.rest(session.patience().deadline);
+    let deadline = session.patience().deadline;
+    let (bytes, ended) = client.rest(deadline);
     if bytes.is_empty() && ended == Ended::Open {
-        let text = format!("still open after {:?}", session.patience().deadline);
+        let text = format!("still open after {:.0} s", deadline.as_secs_f64());
         return Err(Stop::skip("no-idle-deadline", text));
     }
     let got = format!("{} bytes, and {ended}: {}", bytes.len(), bytes.escape_ascii());

@@ -11,6 +11,7 @@ use gateway_core::JoinError;
 
 use crate::rule;
 use crate::verdict::{Case, CaseResult, Kind, Outcome, Reason, Verdict};
+use crate::wire::session::{Budget, NO_TIME};
 use crate::wire::{Session, Stop, Target, When, WireCheck, checks};
 
 /// How to run.
@@ -43,6 +44,9 @@ pub enum Progress<'a> {
 ///
 /// A rule that failed runs once more, alone. When the verdict differs, it is flaky: nothing is
 /// tried again until it passes. One that failed by hanging more than once has shown that already.
+///
+/// A run takes no longer than [`Patience::run`](crate::wire::Patience), and a wait that has begun: what
+/// has not been tried by then is skipped, as `no-time`.
 pub fn run(
     target: &Target,
     options: &Options,
@@ -54,6 +58,7 @@ pub fn run(
     let all = checks();
     let chosen: Vec<&WireCheck> = all.iter().filter(wanted).copied().collect();
     progress(Progress::Begins(chosen.len()));
+    let budget = Budget::of(target.patience);
     let done = Mutex::new(HashMap::<&str, Outcome>::new());
     let vain = Arc::new(AtomicU32::new(0));
     let finish = |check: &WireCheck| {
@@ -64,8 +69,10 @@ pub fn run(
         let outcome = match check.after.iter().find(failed_before) {
             Some(id) => blocked(check, id),
             // What waits for a deadline shares neither its waits nor others'.
-            None if check.when == When::Background => run_one(target, check, &Arc::default()),
-            None => run_one(target, check, &vain),
+            None if check.when == When::Background => {
+                run_one(target, check, &Arc::default(), budget)
+            }
+            None => run_one(target, check, &vain, budget.whole()),
         };
         progress(Progress::Done(&outcome));
         done.lock().expect("no check panics here").insert(check.rule, outcome);
@@ -98,18 +105,19 @@ pub fn run(
     let mut done = done.into_inner().expect("no check panics here");
     for check in chosen.iter().filter(|check| options.confirm && check.when != When::Background) {
         if let Some(first) = done.remove(check.rule) {
-            done.insert(check.rule, confirmed(target, check, first, &vain));
+            done.insert(check.rule, confirmed(target, check, first, &vain, budget.whole()));
         }
     }
     rule::all().filter_map(|rule| done.remove(rule.id)).collect()
 }
 
 /// Runs the check of one rule.
-fn run_one(target: &Target, check: &WireCheck, vain: &Arc<AtomicU32>) -> Outcome {
+fn run_one(target: &Target, check: &WireCheck, vain: &Arc<AtomicU32>, budget: Budget) -> Outcome {
     let rule = rule::find(check.rule).expect("every check has a rule");
-    let mut session = Session::beside(target, vain);
+    let mut session = Session::beside(target, vain, budget);
     let started = Instant::now();
     let tried = catch_unwind(AssertUnwindSafe(|| {
+        session.has_time()?;
         rule.needs.iter().try_for_each(|need| session.need(*need))?;
         (check.check)(&mut session)
     }));
@@ -156,12 +164,24 @@ fn blocked(check: &WireCheck, by: &str) -> Outcome {
 }
 
 /// Runs a check once more, where it did not pass.
-fn confirmed(target: &Target, check: &WireCheck, first: Outcome, vain: &Arc<AtomicU32>) -> Outcome {
+fn confirmed(
+    target: &Target,
+    check: &WireCheck,
+    first: Outcome,
+    vain: &Arc<AtomicU32>,
+    budget: Budget,
+) -> Outcome {
     let hangs = first.reason.as_ref().is_some_and(|reason| reason.slug == HANGS);
     if hangs || !matches!(first.verdict, Verdict::Fail | Verdict::Warn | Verdict::Error) {
         return first;
     }
-    let second = run_one(target, check, vain);
+    let second = run_one(target, check, vain, budget);
+    let cut_off = |reason: &Reason| reason.slug == NO_TIME;
+    if second.reason.as_ref().is_some_and(cut_off) {
+        let text = "not run again, since the run had taken as long as it may".to_owned();
+        let untold = Some(Reason { slug: NO_TIME.to_owned(), text });
+        return Outcome { reason: first.reason.or(untold), ..first };
+    }
     // A server that is gone by now has not changed its mind.
     let gone = second.verdict == Verdict::Error && first.verdict != Verdict::Error;
     if gone || second.verdict == first.verdict {

@@ -26,6 +26,44 @@ pub struct Session<'a> {
     pub(crate) vain: u32,
     vain_in_all: Arc<AtomicU32>,
     since: Instant,
+    budget: Budget,
+}
+
+/// Why something was skipped that the run had no time for.
+pub(crate) const NO_TIME: &str = "no-time";
+
+/// When a run gives up waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// For the server's own deadlines.
+    pub(crate) deadlines: Instant,
+    /// For everything.
+    pub(crate) all: Instant,
+}
+
+impl Budget {
+    /// Of a run that begins now.
+    pub(crate) fn of(patience: Patience) -> Budget {
+        let now = Instant::now();
+        Budget { deadlines: now + patience.deadline, all: now + patience.run }
+    }
+
+    /// The same for what runs for as long as it takes: its deadlines are over with the run.
+    pub(crate) fn whole(self) -> Budget {
+        Budget { deadlines: self.all, ..self }
+    }
+
+    /// Goes on only while there is time.
+    ///
+    /// # Errors
+    ///
+    /// Skipped, when the run has taken as long as it may.
+    pub(crate) fn left(self) -> Result<(), Stop> {
+        if Instant::now() < self.all {
+            return Ok(());
+        }
+        Err(Stop::skip(NO_TIME, "the run had taken as long as it may: check it alone"))
+    }
 }
 
 /// How many waits in vain halve the next ones.
@@ -56,11 +94,15 @@ impl Stop {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(target: &'a Target) -> Session<'a> {
-        Session::beside(target, &Arc::default())
+        Session::beside(target, &Arc::default(), Budget::of(target.patience))
     }
 
-    /// As [`Session::new`], where others count their waits in vain, too.
-    pub(crate) fn beside(target: &'a Target, vain_in_all: &Arc<AtomicU32>) -> Session<'a> {
+    /// As [`Session::new`], where others count their waits in vain, too, and have the same budget.
+    pub(crate) fn beside(
+        target: &'a Target,
+        vain_in_all: &Arc<AtomicU32>,
+        budget: Budget,
+    ) -> Session<'a> {
         Session {
             target,
             cases: Vec::new(),
@@ -69,16 +111,29 @@ impl<'a> Session<'a> {
             vain: 0,
             vain_in_all: vain_in_all.clone(),
             since: Instant::now(),
+            budget,
         }
     }
 
     /// How long to wait. A server that keeps on saying nothing is waited for half as long, and
-    /// then a quarter, so that it can't draw out a run for ever.
+    /// then a quarter, so that it can't draw out a run for ever; and deadlines are waited for up to
+    /// one moment, which all checks of a run share.
     #[must_use]
     pub fn patience(&self) -> Patience {
+        let usual = self.target.patience;
         let halvings = (self.vain_in_all.load(Ordering::Relaxed) / VAIN).min(2);
-        let signal = self.target.patience.signal / (1 << halvings);
-        Patience { signal, ..self.target.patience }
+        let left = self.budget.deadlines.saturating_duration_since(Instant::now());
+        let deadline = left.clamp(usual.signal.min(usual.deadline), usual.deadline);
+        Patience { signal: usual.signal / (1 << halvings), deadline, ..usual }
+    }
+
+    /// Goes on only while there is time: what has waited in vain till the end of a run says nothing.
+    ///
+    /// # Errors
+    ///
+    /// Skipped, when the run has taken as long as it may.
+    pub(crate) fn has_time(&self) -> Result<(), Stop> {
+        self.budget.left()
     }
 
     /// Goes on only where the server offers this.
@@ -129,7 +184,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// When the server takes no connection.
+    /// When the server takes no connection, or the run has taken as long as it may.
     pub fn connect(&mut self) -> Result<Client, Stop> {
         self.connect_to(self.target.address)
     }
@@ -140,6 +195,7 @@ impl<'a> Session<'a> {
     ///
     /// As [`Session::connect`].
     pub fn connect_to(&mut self, address: std::net::SocketAddr) -> Result<Client, Stop> {
+        self.has_time()?;
         self.connections += 1;
         Client::connect(address, self.connections, &self.trace, self.patience())
             .map_err(|error| Stop::Error(format!("cannot connect to {address}: {error}")))

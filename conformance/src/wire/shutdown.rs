@@ -125,6 +125,9 @@ fn shd_01_drains(session: &mut Session<'_>) -> Result<(), Stop> {
         session.check(name, "closed", ended, ended != Ended::Open);
     }
     let ended = doomed.ends(session, session.patience().deadline);
+    if !ended {
+        session.has_time()?;
+    }
     let got = if ended { "it has ended" } else { "it still runs" };
     session.check("the server, when all is done", "it has ended", got, ended);
     takes_no_more(session, &doomed, "a new connection afterwards");
@@ -220,22 +223,7 @@ const RACERS: usize = 10;
 
 fn shd_04_loses_none(session: &mut Session<'_>) -> Result<(), Stop> {
     let mut doomed = Doomed::start(session)?;
-    let (mut in_hand, mut pairs) = (Vec::new(), Vec::new());
-    if session.has("slow") && session.has("state") {
-        let at_once = if session.has("cancel") || session.has("disconnect") { 10 } else { 1 };
-        let id = fresh_id();
-        let slow = session.request("GET", &format!("/slow?ms={}&id={id}", a_while(session)), "");
-        for _ in 0..at_once {
-            let (mut one, mut two) =
-                (session.connect_to(doomed.address)?, session.connect_to(doomed.address)?);
-            one.send(&slow);
-            two.send([&slow[..], &session.request("GET", "/", "")].concat());
-            in_hand.push(one);
-            pairs.push(two);
-        }
-        doomed.begun(session, &id, 2 * at_once)?;
-    }
-    let problems = race(session, &mut doomed);
+    let (problems, (mut in_hand, pairs)) = race(session, &mut doomed)?;
     let got = problems.first().cloned().unwrap_or_else(|| "as expected".to_owned());
     let name = format!("{RACERS} clients that go on sending");
     session.check(&name, "whole answers, or a close without a byte", got, problems.is_empty());
@@ -272,8 +260,32 @@ fn shd_04_loses_none(session: &mut Session<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Clients that send request after request while the server shuts down. Gives what went wrong.
-fn race(session: &Session<'_>, doomed: &mut Doomed) -> Vec<String> {
+/// Slow requests in hand, each on a connection of its own, and others with one more behind each.
+type Slow = (Vec<Client>, Vec<Client>);
+
+fn slow_ones(session: &mut Session<'_>, doomed: &mut Doomed) -> Result<Slow, Stop> {
+    let (mut in_hand, mut pairs) = (Vec::new(), Vec::new());
+    if !session.has("slow") || !session.has("state") {
+        return Ok((in_hand, pairs));
+    }
+    let at_once = if session.has("cancel") || session.has("disconnect") { 10 } else { 1 };
+    let id = fresh_id();
+    let slow = session.request("GET", &format!("/slow?ms={}&id={id}", a_while(session)), "");
+    for _ in 0..at_once {
+        let (mut one, mut two) =
+            (session.connect_to(doomed.address)?, session.connect_to(doomed.address)?);
+        one.send(&slow);
+        two.send([&slow[..], &session.request("GET", "/", "")].concat());
+        in_hand.push(one);
+        pairs.push(two);
+    }
+    doomed.begun(session, &id, 2 * at_once)?;
+    Ok((in_hand, pairs))
+}
+
+/// Clients that send request after request while the server shuts down, and slow requests that have
+/// begun right before it does. Gives what went wrong with the first, and the others.
+fn race(session: &mut Session<'_>, doomed: &mut Doomed) -> Result<(Vec<String>, Slow), Stop> {
     let (address, patience) = (doomed.address, session.patience());
     let (request, answers) = (session.request("GET", "/", ""), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -282,8 +294,11 @@ fn race(session: &Session<'_>, doomed: &mut Doomed) -> Vec<String> {
             .collect();
         // All of them are at it.
         soon(patience.signal / 2, || answers.load(Ordering::Relaxed) > 10 * RACERS);
+        let slow = slow_ones(session, doomed);
         doomed.instance.terminate();
-        racers.into_iter().filter_map(|racer| racer.join().ok().flatten()).collect()
+        let problems = racers.into_iter().filter_map(|racer| racer.join().ok().flatten());
+        let problems = problems.collect();
+        Ok((problems, slow?))
     })
 }
 

@@ -42,8 +42,11 @@ pub struct Patience {
     pub silence: Duration,
     /// Between two looks at something that shows no signal.
     pub poll: Duration,
-    /// For a server's own deadlines, where nobody has said how long they are.
+    /// For a server's own deadlines, where nobody has said how long they are. All of them are waited
+    /// for at the same time, from the beginning of a run.
     pub deadline: Duration,
+    /// For a whole run: what has not been tried by then is skipped, and says so.
+    pub run: Duration,
 }
 
 impl Patience {
@@ -57,9 +60,19 @@ impl Patience {
             poll: Duration::from_millis(10),
             // Some look at their deadlines of a minute only twice a minute.
             deadline: Duration::from_secs(95).mul_f64(factor),
+            run: Duration::from_secs(110).mul_f64(factor),
         }
     }
+
+    /// The same, where the server's own deadlines are known to be no longer than that.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Patience {
+        Patience { deadline, run: self.run.max(deadline + LAST), ..self }
+    }
 }
+
+/// What a run needs when the last deadline is over.
+const LAST: Duration = Duration::from_secs(15);
 
 /// What a server's operator has declared about it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,6 +5,7 @@ use gateway_core::{App, Body, Error, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::json;
 
+use super::persistence::exchange;
 use super::twin::{Twin, replace};
 
 /// The rule, what is said, and what the server reads in place of what the client has sent.
@@ -26,6 +27,7 @@ const MISREAD: &[Misread] = &[
     ("BODY-03", "2^64 + 5", |bytes| replace(bytes, b"18446744073709551621", b"5")),
     ("BODY-03", "2^32 + 5", |bytes| replace(bytes, b"4294967301", b"5")),
     ("BODY-04", "a list: 4 of 5", |bytes| replace(bytes, b"Length: 5, 5", b"Length: 4")),
+    ("BODY-06", "2^64 - 1: 200", |bytes| replace(bytes, b"FFFFFFFFFFFFFFFF", b"5")),
     ("BODY-05", "upper hex: 400", |bytes| replace(bytes, b"\nA\r\n0", b"\nx\r\n0")),
     ("BODY-05", "a leading zero: 400", |bytes| replace(bytes, b"\n05\r\n", b"\nx5\r\n")),
     ("BODY-05", "a size of 10:", |bytes| replace(bytes, b"\n10\r\n0", b"\na\r\n0")),
@@ -60,9 +62,32 @@ const MISREAD: &[Misread] = &[
 pub(crate) fn twins() -> Vec<Twin> {
     let misread = MISREAD.iter().map(|(rule, says, front)| Twin::front(rule, says, *front));
     let broken = [
+        Twin::server("BODY-16", "HEAD /, in chunks: ", |client, server| {
+            let mut lost = false;
+            exchange(client, server, |asked, answer| {
+                let junk = std::mem::replace(&mut lost, asked.is("HEAD ") && asked.has("chunked"));
+                (if junk { b"LOST\r\n\r\n".to_vec() } else { answer }, asked.stays())
+            });
+        }),
         Twin::app("BODY-02", "65536 bytes: 65535 of 65536 bytes", || Instead(cuts_echo)),
         Twin::app("BODY-02", "255 bytes: 254 of 255 bytes", || Instead(trims_echo)),
         Twin::app("BODY-04", "two lines, as the application sees it", || Instead(shows_two)),
+        Twin::tampered(
+            "BODY-04",
+            "a list of three, as the application sees it",
+            collapses,
+            |bytes| {
+                replace(bytes, b"[\"content-length\",\"5\"]", b"[\"content-length\",\"6\"]");
+            },
+        ),
+        Twin::tampered(
+            "BODY-04",
+            "a list of three: 200, then 200, and then more",
+            collapses,
+            |bytes| {
+                replace(bytes, b"xxxxxxx", b"xxxxxxxjunk");
+            },
+        ),
         Twin::app("BODY-09", "Host, as a header field", || Instead(merges_trailers)),
         Twin::app("BODY-11", "a part of a length: 200", || Instead(takes_cut_off)),
         Twin::app("BODY-11", "within a chunk: 200", || Instead(takes_cut_off)),
@@ -70,6 +95,16 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::app("BODY-15", "500", || Instead(blames_itself)),
     ];
     misread.chain(broken).collect()
+}
+
+/// A server that makes one length of many.
+fn collapses(bytes: &mut Vec<u8>) {
+    replace(bytes, b"Content-Length: 5, 5\r\n", b"Content-Length: 5\r\n");
+    replace(bytes, b"Content-Length: 5,5,5\r\n", b"Content-Length: 5\r\n");
+    for second in [&b"Content-Length: 5\r\n"[..], b"X-Other: 1\r\ncontent-length: 5\r\n"] {
+        let both = [b"Content-Length: 5\r\n", second].concat();
+        replace(bytes, &both, b"Content-Length: 5\r\n");
+    }
 }
 
 /// A server that takes a part of what comes next for the body that there is not.

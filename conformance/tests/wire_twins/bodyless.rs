@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::persistence::{answers, exchange};
+use super::persistence::{Answer, Asked, answers, exchange, from_the};
 use super::twin::{Twin, replace, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
@@ -47,6 +47,46 @@ fn sem_01() -> Vec<Twin> {
         answers("SEM-01", "405 to HEAD", |asked, mut answer| {
             if asked.is("HEAD") {
                 replace(&mut answer, b" 200 OK", b" 405 Method Not Allowed");
+            }
+            (answer, asked.stays())
+        }),
+        answers(
+            "SEM-01",
+            "HEAD /stream?chunks=3&bytes=10: Content-Length: Some(\"7777\")",
+            |asked, mut answer| {
+                if asked.is("HEAD") {
+                    replace(&mut answer, b"content-length: ", b"x-length: ");
+                    replace(&mut answer, b"\r\ndate: ", b"\r\ncontent-length: 7777\r\ndate: ");
+                }
+                (answer, asked.stays())
+            },
+        ),
+        answers("SEM-01", "HEAD /no-such-path: 200 to HEAD, 404 to GET", |asked, mut answer| {
+            if asked.is("HEAD") {
+                replace(&mut answer, b" 404 Not Found", b" 200 OK");
+            }
+            (answer, asked.stays())
+        }),
+        answers(
+            "SEM-01",
+            "HEAD /stream?chunks=3&bytes=10: Content-Length: None",
+            |asked, mut answer| {
+                let chunked = b"transfer-encoding: chunked\r\n";
+                if asked.is("GET /stream") {
+                    let body = asked.target().ends_with("bytes=10").then(|| "x".repeat(30));
+                    let body = body.unwrap_or_default();
+                    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or(0);
+                    answer.truncate(end + 4);
+                    let length = format!("content-length: {}\r\n", body.len());
+                    replace(&mut answer, chunked, length.as_bytes());
+                    answer.extend(body.into_bytes());
+                }
+                (answer, asked.stays())
+            },
+        ),
+        answers("SEM-01", "(\"x-head\", \"yes\")", |asked, mut answer| {
+            if asked.is("HEAD") {
+                replace(&mut answer, b"\r\ndate: ", b"\r\nx-head: yes\r\ndate: ");
             }
             (answer, asked.stays())
         }),
@@ -97,6 +137,10 @@ fn sem_02() -> Vec<Twin> {
                 );
             }
             (answer, asked.stays())
+        }),
+        answers("SEM-02", "205: 205", |asked, answer| match asked.has("code=205") {
+            true => (b"HTTP/1.1 205 Reset\r\ncontent-length: 3\r\n\r\n205".to_vec(), true),
+            false => (answer, asked.stays()),
         }),
         Twin::back("SEM-02", "the interim 100", |bytes| {
             replace(bytes, b"100 Continue\r\n", b"100 Continue\r\nContent-Length: 0\r\n");
@@ -169,7 +213,25 @@ fn sem_04() -> Vec<Twin> {
 }
 
 fn sem_05() -> Vec<Twin> {
-    vec![
+    /// Bytes behind a response that has no body.
+    fn babbles(_: &Asked, mut answer: Vec<u8>) -> Answer {
+        answer.extend(b"body\n");
+        (answer, true)
+    }
+    // Each of these comes all in one write first, and then one by one.
+    let babbling: [(usize, &str, &str); 9] = [
+        (1, "HEAD / ", "HEAD /, all pipelined"),
+        (2, "HEAD / ", "HEAD /, one by one"),
+        (4, "GET /status", "GET /status?code=204, one by one"),
+        (1, "HEAD /status", "HEAD /status?code=404, all pipelined"),
+        (3, "HEAD /status", "HEAD /status?code=404, one by one"),
+        (2, "HEAD /known", "HEAD /known?bytes=1000, one by one"),
+        (3, "HEAD /stream", "HEAD /stream?chunks=3&bytes=100, one by one"),
+        (1, "HEAD /empty-chunk", "HEAD /empty-chunk, all pipelined"),
+        (2, "HEAD /empty-chunk", "HEAD /empty-chunk, one by one"),
+    ];
+    let babbling = babbling.map(|(n, begins, says)| from_the(n, begins, ("SEM-05", says), babbles));
+    let mut twins = vec![
         answers("SEM-05", "GET /status?code=204", |asked, mut answer| {
             if asked.is("GET /status?code=204") {
                 answer.extend(b"body\n");
@@ -204,5 +266,7 @@ fn sem_05() -> Vec<Twin> {
         answers("SEM-05", "GET /status?code=204, all pipelined", |asked, answer| {
             if asked.number == 2 { (Vec::new(), true) } else { (answer, true) }
         }),
-    ]
+    ];
+    twins.extend(babbling);
+    twins
 }

@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use gateway_conformance::wire::Instance;
 
 use super::limits::until_fin;
-use super::twin::{Proxied, Twin, good, pass, tamper};
+use super::twin::{Proxied, Twin, good, pass, replace, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
@@ -18,8 +19,95 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::server("DRP-02", "before an unread body", busy),
         Twin::server("DRP-02", "then a FIN", until_fin),
         Twin::server("DRP-05", "alive", deaf),
+        Twin::back("DRP-01", "chunks without the last one, then a FIN", |bytes| {
+            replace(bytes, b"\"body\":\"error\"", b"\"body\":\"end\"  ");
+            replace(bytes, b"\"state\":\"cancelled\"", b"\"state\":\"finished\" ");
+            replace(bytes, b"\"body\":\"reading\"", b"\"body\":\"end\"    ");
+        }),
+        Twin::back("DRP-02", "a body being sent, then a reset", |bytes| {
+            replace(bytes, b"\"send\":\"cancelled\"", b"\"send\":\"none\"     ");
+            replace(bytes, b"\"send\":\"error\"", b"\"send\":\"none\" ");
+        }),
+        Twin::back_of("GET /hold", ("DRP-02", "then a FIN, in the end"), |bytes| {
+            replace(bytes, b" 200 OK", b" 500 No");
+        }),
+        Twin::server(
+            "DRP-02",
+            "a handler before a body to come, then a reset",
+            |client, server| {
+                let mut head = [0; 512];
+                let peeked = client.peek(&mut head).unwrap_or_default();
+                let text = String::from_utf8_lossy(&head[..peeked]).into_owned();
+                if text.starts_with("POST /hold") && text.contains("Content-Length") {
+                    deaf(client, server);
+                } else {
+                    tamper(client, server, |_| {}, |_| {});
+                }
+            },
+        ),
         Twin::new("DRP-05", "descriptors", || Box::new(leaky())),
     ]
+    .into_iter()
+    .chain(PHASES.map(|phase| Twin::new("DRP-05", "alive", move || Box::new(forgetful(phase)))))
+    .collect()
+}
+
+/// How the requests begin whose clients leave, each in another phase.
+const PHASES: [&str; 4] = ["POST /read", "GET /hold", "GET /gated", "GET /stream"];
+
+/// Takes those for alive that have left in one phase, and keeps their descriptors.
+struct Forgetful(Proxied, Arc<AtomicUsize>);
+
+fn forgetful(phase: &'static str) -> Forgetful {
+    let left = Arc::new(AtomicUsize::new(0));
+    let alive = left.clone();
+    let server = Proxied::start(good(), move |client: TcpStream, server| {
+        let (mut first, asks) = (Vec::new(), AtomicBool::new(false));
+        let front = |bytes: &mut Vec<u8>| {
+            asks.store(bytes.starts_with(b"GET /live"), Ordering::Release);
+            if first.is_empty() {
+                first.clone_from(bytes);
+            }
+        };
+        let back = |bytes: &mut Vec<u8>| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let live = text.rsplit("\r\n\r\n").next().and_then(|body| body.trim().parse().ok());
+            if let Some(live) = live.filter(|_: &usize| asks.load(Ordering::Acquire)) {
+                let live = (live + alive.load(Ordering::Relaxed)).to_string();
+                let length = live.len();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                *bytes = (head + &live).into_bytes();
+            }
+        };
+        tamper(client, server, front, back);
+        let first = String::from_utf8_lossy(&first).into_owned();
+        if first.starts_with(phase) {
+            alive.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    Forgetful(server, left)
+}
+
+impl Instance for Forgetful {
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    fn terminate(&mut self) {
+        self.0.terminate();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.has_ended()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn descriptors(&self) -> Option<usize> {
+        Some(self.1.load(Ordering::Relaxed))
+    }
 }
 
 /// Never hears of a client that leaves.

@@ -34,8 +34,33 @@ pub(crate) fn twins() -> Vec<Twin> {
                 replace(bytes, b"Content-Length:", b"X-Length:");
             }
         }),
-        Twin::front("EXP-04", "200-ok: 200", |bytes| {
-            replace(bytes, b"Expect: 200-ok", b"X-Expect: none");
+        Twin::front("EXP-04", "200-ok: 200", |bytes| replace(bytes, b"Expect: ", b"X-Expect: ")),
+        Twin::back_of("POST /late-read", ("EXP-01", "the answer to a late reader: 500"), |bytes| {
+            replace(bytes, b" 200 OK", b" 500 No");
+        }),
+        Twin::server("EXP-02", "GET without a body: 200, interim [100]", |client, server| {
+            continues(client, server, |head| {
+                head.contains("Expect:") && !head.contains("Content-") && !head.contains("Transfer")
+            });
+        }),
+        Twin::server("EXP-05", "the next request: 200, interim [100]", |client, server| {
+            continues(client, server, |head| {
+                head.contains("Content-Length: 5") && !head.contains("Expect")
+            });
+        }),
+        Twin::back("EXP-05", "/early, behind the final head", |bytes| {
+            replace(bytes, b"early\n", &[b"early\n", CONTINUE].concat());
+        }),
+        Twin::server("EXP-05", "a list of two: 200, interim [100, 100]", |client, server| {
+            let Ok(mut also) = client.try_clone() else { return };
+            let front = move |bytes: &mut Vec<u8>| {
+                let twice = b"Expect: 100-continue, 100-continue\r\n";
+                if bytes.windows(twice.len()).any(|window| window == twice) {
+                    let _ = also.write_all(&CONTINUE.repeat(2));
+                    replace(bytes, twice, b"");
+                }
+            };
+            tamper(client, server, front, |_| {});
         }),
         Twin::back("EXP-05", "a body in two pieces: 100, then [100]", |bytes| {
             replace(bytes, CONTINUE, &[CONTINUE, CONTINUE].concat());

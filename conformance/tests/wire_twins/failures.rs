@@ -127,6 +127,13 @@ fn err_03() -> Vec<Twin> {
             0..=120 => (answer, asked.stays()),
             _ => (Vec::new(), true),
         }),
+        after_panics("a request: a close without an answer", |_, asked, answer| {
+            if asked.is("GET / ") && asked.stays() {
+                (Vec::new(), false)
+            } else {
+                (answer, asked.stays())
+            }
+        }),
         // It takes others with it.
         after_panics("a request in hand meanwhile", |panics, asked, answer| {
             let lost = asked.is("GET /hold") && panics > 0;
@@ -158,6 +165,12 @@ impl<A: App> App for Telling<A> {
 fn err_07() -> Vec<Twin> {
     vec![
         Twin::app("ERR-07", "the error's text, /fail to HTTP/1.1", || Telling(probe::app())),
+        answers("ERR-07", "/panic-late?framing=length", |asked, mut answer| {
+            if asked.has("/panic-late") {
+                answer.extend(b"secret-of-the-application");
+            }
+            (answer, false)
+        }),
         answers("ERR-07", "it stands at byte", |asked, answer| match asked.has("/fail ") {
             true => (page("secret-of-the-application"), false),
             false => (answer, asked.stays()),

@@ -2,14 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gateway_conformance::wire::Instance;
 use serde_json::{Value, json};
 
 use super::request_line::{answer, bent, yes};
-use super::twin::{Twin, good, replace};
+use super::twin::{Proxied, Twin, good, replace, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
     let mut twins: Vec<Twin> =
@@ -59,6 +59,29 @@ pub(crate) fn twins() -> Vec<Twin> {
             answer(client, |head| if head.len() > 1024 * 1024 { "431" } else { "200" });
         }),
         Twin::server("FLD-09", "another client, beside a field without an end: nothing", in_turns),
+        Twin::front("FLD-09", "a field of 4 KB: 400", |bytes| {
+            if bytes.len() > 4000 && bytes.len() < 5000 && bytes.starts_with(b"GET / ") {
+                *bytes = b"(\r\n\r\n".to_vec();
+            }
+        }),
+        Twin::front("FLD-09", "50 fields: 400", |bytes| {
+            if bytes.starts_with(b"GET / ") && bytes.windows(5).any(|line| line == b"X-49:") {
+                *bytes = b"(\r\n\r\n".to_vec();
+            }
+        }),
+        Twin::app("FLD-09", "a field of 4 KB, as the application sees it: 4095", || {
+            bent(|json| each(json, |value| value.chars().take(4095).collect()))
+        }),
+        Twin::app("FLD-09", "50 fields, as the application sees them: 49", || {
+            bent(|json| fields(json).retain(|field| field[0] != "x-49"))
+        }),
+        Twin::server(
+            "FLD-09",
+            "another client, beside fields without an end: nothing",
+            in_turns_of_fields,
+        ),
+        Twin::new("FLD-09", "a small head after them: 400", || Box::new(offended())),
+        Twin::app("FLD-11", "Https: {", || bent(believe_all)),
         Twin::back("FLD-09", "a field of 1500000 bytes: 500", |bytes| {
             replace(bytes, b"HTTP/1.1 431", b"HTTP/1.1 500");
         }),
@@ -114,6 +137,20 @@ const FRONTS: &[(&str, &str, Front)] = &[
     ("FLD-04", "LF, then words: {", |b| replace(b, b"b\nc d", b"b c d")),
     ("FLD-04", "0x01 within: 200", |b| replace(b, b"\x01", b" ")),
     ("FLD-04", "0x7f within: 200", |b| replace(b, b"\x7f", b" ")),
+    ("FLD-03", "a token: 400", |b| replace(b, b"X!#", b"(")),
+    ("FLD-04", "a tab within: 400", |b| replace(b, b"b\tc", b"b\0c")),
+    ("FLD-04", "NUL within, in a pipeline: 200", |b| {
+        if b.windows(4).any(|four| four == b"?id=") {
+            b.retain(|byte| *byte != 0);
+            for (bad, good) in REPAIRED {
+                replace(b, bad, good);
+            }
+        }
+    }),
+    ("FLD-06", "space on both sides: 400", |b| replace(b, b"Host: \t", b"(: ")),
+    ("FLD-06", "Connection:close: still open", |b| replace(b, b"Connection:close\r", b"X:\r")),
+    ("FLD-06", "Connection: \\tclose: still open", |b| replace(b, b": \tclose\r", b": x\r")),
+    ("FLD-06", "Connection:close : still open", |b| replace(b, b":close \r", b":x\r")),
     ("FLD-05", "a space: {", |b| replace(b, b"HTTP/1.1\r\n X", b"HTTP/1.1\r\nX")),
     ("FLD-05", "a tab: {", |b| replace(b, b"HTTP/1.1\r\n\tX-A: b\r\n", b"HTTP/1.1\r\n")),
     ("FLD-05", "a line of whitespace: {", |b| replace(b, b"1.1\r\n \r\n", b"1.1\r\n")),
@@ -140,6 +177,16 @@ const FRONTS: &[(&str, &str, Front)] = &[
             replace(b, b"GET /", b"DELETE /");
         }
     }),
+];
+
+/// What a server makes of CR and LF that stand for nothing: a good one refuses them.
+const REPAIRED: [(&[u8], &[u8]); 6] = [
+    (b"b\rc", b"bc"),
+    (b"b\rX-B", b"b\r\nX-B"),
+    (b": \rb", b": b"),
+    (b"c\r\r\n", b"c\r\n"),
+    (b"b\nc d", b"bcd"),
+    (b"b\nc", b"bc"),
 ];
 
 /// What a server says yes to that says yes to everything.
@@ -174,6 +221,14 @@ fn believe(json: &mut Value, member: &str, name: &str) {
     }
 }
 
+/// Believes the last field, whatever it is called.
+fn believe_all(json: &mut Value) {
+    let fields = fields(json);
+    if let [.., _, last] = &fields[..] {
+        json["peer"] = last[1].clone();
+    }
+}
+
 fn fields(json: &mut Value) -> &mut Vec<Value> {
     json["fields"].as_array_mut().expect("the probe describes fields")
 }
@@ -186,17 +241,31 @@ fn each(json: &mut Value, change: fn(&str) -> String) {
 }
 
 /// A server that reads a large head with nobody beside it, until its client is gone.
-fn in_turns(mut client: TcpStream, _: SocketAddr) {
+fn in_turns(client: TcpStream, _: SocketAddr) {
     static TURN: Mutex<()> = Mutex::new(());
+    one_at_a_time(client, &TURN, |_| true);
+}
+
+/// The same, where it is made of small fields.
+fn in_turns_of_fields(client: TcpStream, _: SocketAddr) {
+    static TURN: Mutex<()> = Mutex::new(());
+    one_at_a_time(client, &TURN, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count() > 9);
+}
+
+fn one_at_a_time(mut client: TcpStream, turns: &Mutex<()>, slow: fn(&[u8]) -> bool) {
     let (mut buf, mut read) = ([0; 64 * 1024], 0);
     let mut turn = None;
     while let Ok(more @ 1..) = client.read(&mut buf) {
         read += more;
+        if read > 1_000_000 && !slow(&buf[..more]) {
+            let _ = client.write_all(b"HTTP/1.1 431 No\r\nContent-Length: 0\r\n\r\n");
+            return;
+        }
         if read > 1_000_000 && turn.is_none() {
-            turn = TURN.lock().ok();
+            turn = turns.lock().ok();
         }
         if buf[..more].ends_with(b"\r\n\r\n") {
-            drop(turn.take().or_else(|| TURN.lock().ok()));
+            drop(turn.take().or_else(|| turns.lock().ok()));
             let status = if read > 64 * 1024 { "431 No" } else { "200 OK" };
             let _ = write!(client, "HTTP/1.1 {status}\r\nContent-Length: 3\r\n\r\nok\n");
             if read > 64 * 1024 {
@@ -205,6 +274,26 @@ fn in_turns(mut client: TcpStream, _: SocketAddr) {
             read = 0;
         }
     }
+}
+
+/// A server that has met fields without an end, serves one more, and then nobody.
+fn offended() -> Proxied {
+    let met = Arc::new(AtomicU64::new(0));
+    Proxied::start(good(), move |client: TcpStream, server| {
+        let (mut unending, mut fields) = (false, 0);
+        let front = |bytes: &mut Vec<u8>| {
+            fields += bytes.iter().filter(|byte| **byte == b'\n').count();
+            unending |= bytes.starts_with(b"GET / HTTP/1.1\r\nHost: a\r\n");
+            if unending && fields > 1000 {
+                met.fetch_max(1, Ordering::Relaxed);
+            }
+            let behind = !unending && met.load(Ordering::Relaxed) > 0;
+            if behind && met.fetch_add(1, Ordering::Relaxed) > 1 {
+                *bytes = b"(\r\n\r\n".to_vec();
+            }
+        };
+        tamper(client, server, front, |_| {});
+    })
 }
 
 /// A good server that holds more memory each time it is asked.

@@ -14,7 +14,30 @@ use super::twin::{PATIENCE, Proxied, Twin, good, replace, tamper};
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::new("EXE-01", "while 8 jobs block", || Box::new(blocked())),
-        Twin::app("EXE-02", "200 jobs, when they may end", refusing),
+        tired("EXE-01", "/known?bytes=100000, while 8 jobs block: turn", b"GET /known", 0),
+        tired("EXE-01", "/slow?ms=10, while 8 jobs block: turn", b"GET /slow", 0),
+        tired("EXE-01", "/, while 8 jobs block for sure: turn", b"GET / ", 11),
+        tired(
+            "EXE-01",
+            "/known?bytes=100000, while 8 jobs block for sure: turn",
+            b"GET /known",
+            10,
+        ),
+        tired("EXE-01", "/slow?ms=10, while 8 jobs block for sure: turn", b"GET /slow", 10),
+        Twin::app("EXE-01", "8 jobs: calls 3", || room_for(3, false)),
+        Twin::app("EXE-01", "8 jobs, when they may end: 0 answers", || room_for(0, true)),
+        tired("EXE-02", "/, while 200 jobs wait: turn", b"GET / ", 1),
+        tired("EXE-02", "/known?bytes=100000, while 200 jobs wait: turn", b"GET /known", 0),
+        tired("EXE-02", "/slow?ms=10, while 200 jobs wait: turn", b"GET /slow", 0),
+        Twin::app("EXE-02", "while 200 jobs wait: calls 64", || room_for(64, false)),
+        Twin::back(
+            "SPN-01",
+            "in the end: calls 1, handler finished, body none (0 bytes), sending",
+            |bytes| {
+                replace(bytes, b"\"task\":\"finished\"", b"\"task\":\"canceled\"");
+            },
+        ),
+        Twin::app("EXE-02", "200 jobs, when they may end", || room_for(64, true)),
         Twin::back("SPN-01", "task stopped", |bytes| {
             replace(bytes, b"\"task\":\"running\"", b"\"task\":\"stopped\"");
         }),
@@ -41,16 +64,36 @@ fn blocked() -> Proxied {
     })
 }
 
-/// Has room for so many jobs, and refuses others.
-fn refusing() -> impl App {
+/// Gives no answer to a kind of request, when it has answered so many of them.
+pub(crate) fn tired(
+    rule: &'static str,
+    says: &'static str,
+    kind: &'static [u8],
+    times: usize,
+) -> Twin {
+    Twin::new(rule, says, move || {
+        let answered = Arc::new(AtomicUsize::new(0));
+        Box::new(Proxied::start(good(), move |client, server| {
+            let front = |bytes: &mut Vec<u8>| {
+                if bytes.starts_with(kind) && answered.fetch_add(1, Ordering::Relaxed) >= times {
+                    bytes.clear();
+                }
+            };
+            tamper(client, server, front, |_| {});
+        }))
+    })
+}
+
+/// Has room for so many jobs, and refuses others; perhaps so that their calls still count.
+fn room_for(room: usize, counted: bool) -> impl App {
     let (probe, jobs) = (Arc::new(probe::app()), Arc::new(AtomicUsize::new(0)));
     move |request: Request| {
         let (probe, jobs) = (probe.clone(), jobs.clone());
         async move {
             let is_job = request.uri().path() == "/job";
-            if is_job && jobs.fetch_add(1, Ordering::Relaxed) >= 64 {
-                // The call still counts.
-                let response = probe.call(moved(request, "/job", "/unread")?).await?;
+            if is_job && jobs.fetch_add(1, Ordering::Relaxed) >= room {
+                let there = if counted { "/unread" } else { "/state" };
+                let response = probe.call(moved(request, "/job", there)?).await?;
                 let (mut head, body) = response.into_parts();
                 head.status = StatusCode::SERVICE_UNAVAILABLE;
                 return Ok::<_, Error>(Response::from_parts(head, body));

@@ -12,7 +12,7 @@ use gateway_conformance::Verdict;
 use gateway_conformance::wire::Instance;
 use gateway_tests::eventually;
 
-use super::twin::{Proxied, Twin, good, pass, tamper};
+use super::twin::{PATIENCE, Proxied, Twin, good, pass, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
     let mut twins = vec![
@@ -20,6 +20,16 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("TMO-02", "still open", good),
         Twin::new("TMO-03", "still open", good),
         Twin::new("TMO-04", "in the end", good),
+        Twin::server("TMO-01", "a head in pieces, with pauses: a close", hurried),
+        Twin::server("TMO-02", "a head in pieces, with pauses: a close", hurried),
+        Twin::server("TMO-03", "the application, after half a chunk, then nothing", abandons),
+        Twin::front("TMO-05", "90 slow heads, finished: some wait in vain", |bytes| {
+            if bytes == b"\r\n" {
+                bytes.clear();
+            }
+        }),
+        Twin::new("TMO-05", "the latest half a body", || crowded(140)),
+        Twin::new("TMO-06", "places, round 1: 8 were", || limited(Full::Refuses)).limited_to(40),
         Twin::new("TMO-07", "closed its sending side", good),
         Twin::new("TMO-08", "a handler without end", good),
         guarded("TMO-01", "behind a served request", |guard| guard.first_only = true),
@@ -60,7 +70,7 @@ fn a_server_with_so_many_places_passes() {
 /// Each of these servers passes its rule.
 pub(crate) fn passes(servers: impl IntoIterator<Item = Twin>) {
     for server in servers {
-        let outcome = server.outcome().unwrap();
+        let outcome = server.outcome();
         assert_eq!(outcome.verdict, Verdict::Pass, "{outcome:#?}");
     }
 }
@@ -126,6 +136,35 @@ impl Guard {
             over.store(true, Ordering::Release);
         });
     }
+}
+
+/// Gives a client up at its first pause.
+fn hurried(client: TcpStream, server: SocketAddr) {
+    client.set_read_timeout(Some(PATIENCE.silence / 2)).unwrap();
+    tamper(client, server, |_| {}, |_| {});
+}
+
+/// Gives up a client that sends no more, and never tells the application.
+fn abandons(client: TcpStream, server: SocketAddr) {
+    static KEPT: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+    let Ok(server) = TcpStream::connect(server) else { return };
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buf = vec![0; 4096];
+            while let Ok(read @ 1..) = (&client).read(&mut buf) {
+                let _ = (&server).write_all(&buf[..read]);
+            }
+            let _ = (&client).write_all(b"HTTP/1.1 408 x\r\ncontent-length: 0\r\n\r\n");
+            let _ = client.shutdown(Shutdown::Both);
+            KEPT.lock().unwrap().push(server.try_clone().unwrap());
+            let _ = server.shutdown(Shutdown::Read);
+        });
+        let mut buf = vec![0; 4096];
+        while let Ok(read @ 1..) = (&server).read(&mut buf) {
+            let _ = (&client).write_all(&buf[..read]);
+        }
+    });
 }
 
 /// Takes whatever the server sends, whether or not the client reads.

@@ -7,12 +7,37 @@ use gateway_core::{App, Body, Error, Request, Response};
 use http::StatusCode;
 
 use super::jobs::moved;
+use super::limits::greedy;
+use super::persistence::{answers, exchange};
 use super::twin::{Twin, replace};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::app("MID-03", "in two pieces", || collecting(Way::Out)),
         Twin::app("MID-03", "half a request's body", || collecting(Way::In)),
+        Twin::back("MID-03", "in HTTP/1.1, then", |bytes| replace(bytes, b"second\n", b"zweiter")),
+        Twin::server("MID-03", "a body without end, unread", greedy),
+        Twin::back_of("POST /inner/first-read", ("MID-03", "the other half: 500"), |bytes| {
+            replace(bytes, b" 200 OK", b" 500 No");
+        }),
+        Twin::server("MID-04", "the next request: nothing", |client, server| {
+            exchange(client, server, |asked, answer| match asked.number {
+                1 => (answer, true),
+                _ => (Vec::new(), true),
+            });
+        }),
+        answers("MID-04", "POST \"Content-Length", |asked, mut answer| {
+            if asked.is("POST ") && asked.has("Content-Length") {
+                replace(&mut answer, b" 403 ", b" 500 ");
+            }
+            (answer, true)
+        }),
+        answers("MID-04", "POST \"Transfer-Encoding", |asked, mut answer| {
+            if asked.is("POST ") && asked.has("Transfer-Encoding") {
+                replace(&mut answer, b" 403 ", b" 500 ");
+            }
+            (answer, true)
+        }),
         Twin::app("MID-04", "calls 3", nosy),
         Twin::back("MID-04", "8 of 9 bytes", |bytes| {
             if bytes.starts_with(b"HTTP/1.1 403") {

@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use gateway_conformance::Verdict;
 use gateway_conformance::wire::{Options, run};
 
+use super::shutdown::clings;
 use super::twin::{Proxied, Twin, good, pass, replace, tamper, target};
 
 /// A request as it came.
@@ -56,6 +59,28 @@ pub(crate) fn answers(
     })
 }
 
+/// The same for requests that begin so, from the so manieth of them on.
+pub(crate) fn from_the(
+    nth: usize,
+    begins: &'static str,
+    (rule, says): (&'static str, &'static str),
+    answer: fn(&Asked, Vec<u8>) -> Answer,
+) -> Twin {
+    Twin::new(rule, says, move || {
+        let met = Arc::new(AtomicUsize::new(0));
+        Box::new(Proxied::start(good(), move |client, server| {
+            exchange(client, server, |asked, bytes| {
+                let met = met.fetch_add(usize::from(asked.is(begins)), Ordering::Relaxed);
+                if asked.is(begins) && met + 1 >= nth {
+                    answer(asked, bytes)
+                } else {
+                    (bytes, asked.stays())
+                }
+            });
+        }))
+    })
+}
+
 /// Serves one connection so.
 pub(crate) fn exchange(
     mut client: TcpStream,
@@ -97,12 +122,18 @@ fn request(client: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     Some(buffer.drain(..end).collect())
 }
 
-fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8], from: usize) -> Option<usize> {
+fn until(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    end: &[u8],
+    mut from: usize,
+) -> Option<usize> {
     loop {
         let found = buffer[from..].windows(end.len()).position(|window| window == end);
         if let Some(at) = found {
             return Some(from + at + end.len());
         }
+        from = from.max((buffer.len() + 1).saturating_sub(end.len()));
         more(stream, buffer)?;
     }
 }
@@ -191,6 +222,23 @@ fn ka_02() -> Vec<Twin> {
         Twin::front("KA-02", "Connection: keep-alive, close", |bytes| {
             replace(bytes, b"keep-alive, close", b"keep-alive");
         }),
+        Twin::front("KA-02", "Connection: ,close ,", |bytes| without(bytes, b",close ,")),
+        Twin::front("KA-02", "Connection: close and Connection: foo", |bytes| {
+            without(bytes, b"Connection: close\r\nConnection: foo\r\n");
+        }),
+        Twin::front("KA-02", "Connection: foo,close", |bytes| without(bytes, b",close\r\n")),
+        Twin::front("KA-02", "Connection:close", |bytes| without(bytes, b"Connection:close\r\n")),
+        Twin::front("KA-02", "GET /known?bytes=20000 with close", |bytes| {
+            let one = [&b"GET /known?bytes=20"[..], b"GET /no", b"GET /stream", b"HEAD /"];
+            if one.iter().any(|one| bytes.starts_with(one)) {
+                without(bytes, b"Connection: close\r\n");
+            }
+        }),
+        Twin::front("KA-02", "requests behind a last one, POST /echo", |bytes| {
+            if bytes.starts_with(b"POST /echo") {
+                without(bytes, b"Connection: close\r\n");
+            }
+        }),
         Twin::back("KA-02", "no Connection field", |bytes| {
             without(bytes, b"connection: close\r\n");
         }),
@@ -212,6 +260,12 @@ fn ka_02() -> Vec<Twin> {
 }
 
 fn ka_03() -> Vec<Twin> {
+    /// As if it were of HTTP/1.1, where this line is in it.
+    fn newer(bytes: &mut Vec<u8>, line: &[u8]) {
+        if bytes.windows(line.len()).any(|window| window == line) {
+            replace(bytes, b" HTTP/1.0\r\n", b" HTTP/1.1\r\n");
+        }
+    }
     vec![
         Twin::front("KA-03", "still open", |bytes| replace(bytes, b" HTTP/1.0\r", b" HTTP/1.1\r")),
         Twin::back("KA-03", "not keep-alive, and still open", |bytes| {
@@ -223,6 +277,19 @@ fn ka_03() -> Vec<Twin> {
         }),
         Twin::front("KA-03", "keep-alive, close", |bytes| {
             replace(bytes, b"keep-alive, close", b"keep-alive");
+        }),
+        Twin::front("KA-03", "HTTP/1.0 of / with \"Connection: foo\"", |bytes| {
+            newer(bytes, b"Connection: foo\r\n");
+        }),
+        Twin::front("KA-03", "HTTP/1.0 of /stream", |bytes| {
+            newer(bytes, b"Connection: keep-alive, close\r\n");
+            replace(bytes, b"keep-alive, close", b"keep-alive");
+        }),
+        Twin::front("KA-03", "HTTP/1.0 of / with `Keep-Alive`", |bytes| {
+            newer(bytes, b"Connection: Keep-Alive\r\n");
+        }),
+        Twin::front("KA-03", "HTTP/1.0 of / with `foo, keep-alive`", |bytes| {
+            newer(bytes, b"Connection: foo, keep-alive\r\n");
         }),
         Twin::front("KA-03", "a request behind one of HTTP/1.0", |bytes| {
             replace(bytes, b" HTTP/1.0\r\n", b" HTTP/1.0\r\nConnection: keep-alive\r\n");
@@ -282,17 +349,30 @@ fn ka_05() -> Vec<Twin> {
         replace(&mut head, b"POST ", b"GET ");
         let _ = client.write_all(&ask(server, &head));
     }
+    /// Closes on such requests, without an answer.
+    fn silent_to(client: TcpStream, server: SocketAddr, start: &[u8]) {
+        let mut peeked = [0; 16];
+        if client.peek(&mut peeked).is_ok() && peeked.starts_with(start) {
+            head(&client);
+        } else {
+            tamper(client, server, |_| {}, |_| {});
+        }
+    }
     vec![
         Twin::server("KA-05", "POST /early", at_once),
+        Twin::server("KA-05", "POST / with 1 MiB that is not read, 5 times", |client, server| {
+            silent_to(client, server, b"POST / ");
+        }),
+        Twin::server(
+            "KA-05",
+            "POST /early with 1 MiB that is not read, 20 times",
+            |client, server| {
+                silent_to(client, server, b"POST /early ");
+            },
+        ),
         Twin::server("KA-05", "POST /known", at_once),
         Twin::server("KA-05", "POST /unread", |client, server| {
-            let mut peeked = [0; 12];
-            let unread = client.peek(&mut peeked).is_ok() && peeked.starts_with(b"POST /unread");
-            if unread {
-                head(&client);
-            } else {
-                tamper(client, server, |_| {}, |_| {});
-            }
+            silent_to(client, server, b"POST /unread ");
         }),
         Twin::server("KA-05", "a last answer to a slow reader", |mut client, server| {
             let head = head(&client);
@@ -340,6 +420,11 @@ fn ka_07() -> Vec<Twin> {
     vec![
         Twin::server("KA-07", "FIN while the handler is at work", ends_with_the_client),
         Twin::server("KA-07", "FIN behind a slow answer", ends_with_the_client),
+        Twin::server("KA-07", "the end, after a FIN", |client, server| {
+            static KEPT: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+            KEPT.lock().unwrap().extend(client.try_clone());
+            clings(client, server);
+        }),
         // Only the first has its answer.
         Twin::front("KA-07", "FIN behind three pipelined", |bytes| {
             let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gateway_conformance::probe;
 use gateway_core::{App, Body, Error, Request, Response};
 use serde_json::Value;
 
-use super::twin::{Twin, replace, tamper};
+use super::twin::{Proxied, Twin, good, replace, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
     let mut twins = vec![
@@ -98,12 +100,25 @@ pub(crate) fn twins() -> Vec<Twin> {
                 bytes.clear();
             }
         }),
+        Twin::new("REQ-17", "GET, random segments", || Box::new(out_of_patience())),
+        Twin::server("REQ-18", "GET: 400", |client, _| answer(client, |_| "400")),
         Twin::server("REQ-18", "the preface: 404", |client, _| {
             answer(client, |head| if head.starts_with(b"PRI") { "404" } else { "200" });
         }),
     ];
     twins.extend(FRONTS.iter().map(|(rule, says, front)| Twin::front(rule, says, *front)));
     twins.extend(YES.iter().map(|(rule, says)| Twin::server(rule, says, yes)));
+    twins.push(Twin::server("REQ-15", "a short one after it: 400", |client, server| {
+        // It has seen a long one, and trusts nobody any more.
+        static SEEN: AtomicBool = AtomicBool::new(false);
+        let front = |bytes: &mut Vec<u8>| {
+            if SEEN.load(Ordering::Relaxed) && bytes.starts_with(b"GET / ") {
+                *bytes = b"(\r\n\r\n".to_vec();
+            }
+            SEEN.fetch_or(bytes.len() > 60_000, Ordering::Relaxed);
+        };
+        tamper(client, server, front, |_| {});
+    }));
     twins.push(Twin::app("REQ-09", "/reflect?a=b?c=d", || {
         bent(|json| {
             let target = json["target"].as_str().unwrap_or_default().to_owned();
@@ -182,6 +197,19 @@ const FRONTS: &[(&str, &str, Front)] = &[
     ("REQ-09", "/reflect?a=b;c=d", |b| replace(b, b"b;c", b"b&c")),
     ("REQ-09", "/reflect??", |b| replace(b, b"?? ", b"? ")),
     ("REQ-09", "/reflect?a=+%20+", |b| replace(b, b"=+", b"=%20")),
+    ("REQ-01", "CRLF behind a body: 400", |b| replace(b, b"abc\r\nGET", b"abcx\r\nGET")),
+    ("REQ-08", "Post: {", |b| replace(b, b"Post /", b"POST /")),
+    ("REQ-08", "M-SEARCH: {", |b| replace(b, b"M-SEARCH /", b"GET /")),
+    ("REQ-08", "PRIOR: 400", |b| replace(b, b"PRIOR /", b"(")),
+    ("REQ-08", "0-9: {", |b| replace(b, b"a!#$%&'*+.^_`|~0-9 /", b"a!#$%&'*+.^_`|~ /")),
+    ("REQ-09", "/reflect?a=b: {", tidied),
+    ("REQ-11", "OPTIONS *: 400", |b| replace(b, b"OPTIONS * ", b"OPTIONS ** ")),
+    ("REQ-12", "host, without a space: 400", |b| replace(b, b"\nhost:1", b"\n(:1")),
+    ("REQ-12", "a_b.example:80: 400", |b| replace(b, b"Host: a_b.example:80\r", b"Host: [\r")),
+    ("REQ-12", "[::1]:80: 400", |b| replace(b, b"Host: [::1]:80\r", b"Host: [\r")),
+    ("REQ-12", "a.example:: 400", |b| replace(b, b"Host: a.example:\r", b"Host: [\r")),
+    ("REQ-12", "192.0.2.7: 400", |b| replace(b, b"Host: 192.0.2.7\r", b"Host: [\r")),
+    ("REQ-12", "A-1.example.: 400", |b| replace(b, b"Host: A-1.example.\r", b"Host: [\r")),
     ("REQ-11", "GET *: 200", |b| replace(b, b"GET * ", b"GET / ")),
     ("REQ-11", "HEAD *: 200", |b| replace(b, b"HEAD * ", b"HEAD / ")),
     ("REQ-11", "GET example.com:80: 200", |b| replace(b, b"GET example.com:80", b"GET /")),
@@ -193,6 +221,44 @@ const FRONTS: &[(&str, &str, Front)] = &[
     ("REQ-16", "0x80 in the path: 404", |b| replace(b, b"\x80", b"%80")),
     ("REQ-16", "0x23 in the path: 404", |b| replace(b, b"#", b"%23")),
 ];
+
+/// Serves a request as often as it has bytes to be cut at, in any segments, and no more.
+fn out_of_patience() -> Proxied {
+    let met = Arc::new(Mutex::new((0, 0)));
+    Proxied::start(good(), move |client: TcpStream, server| {
+        let (mut first, mut last) = (true, false);
+        let front = |bytes: &mut Vec<u8>| {
+            let mut met = met.lock().unwrap();
+            if std::mem::take(&mut first)
+                && bytes.starts_with(b"G")
+                && !bytes.starts_with(b"GET /s")
+            {
+                let (count, length) = &mut *met;
+                *count += 1;
+                // The first two that describe a request come whole.
+                *length = (*length).max(bytes.len());
+                // Two that ask what it is, two whole ones, and one byte by byte.
+                last = *count > *length + 4;
+            }
+            if last {
+                bytes.clear();
+            }
+        };
+        tamper(client, server, front, |_| {});
+    })
+}
+
+/// Makes `/reflect` of each target that is like it, and loses what is behind.
+fn tidied(bytes: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let mut words = text.splitn(3, ' ');
+    if let (Some("GET"), Some(target), Some(rest)) = (words.next(), words.next(), words.next()) {
+        let like = target.to_ascii_lowercase().contains("eflect") && target != "/reflect";
+        if like {
+            *bytes = format!("GET /reflect?tidied {rest}").into_bytes();
+        }
+    }
+}
 
 /// What a server says yes to that says yes to everything.
 const YES: &[(&str, &str)] = &[

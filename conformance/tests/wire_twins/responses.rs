@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::OnceLock;
 
-use super::persistence::{Asked, answers, ask, exchange};
+use super::persistence::{Answer, Asked, answers, ask, exchange, from_the};
 use super::twin::{Proxied, Twin, good, replace, tamper};
 
 pub(crate) fn twins() -> Vec<Twin> {
@@ -49,12 +49,33 @@ fn lengths() -> Vec<Twin> {
         answers("RSP-01", "1 MiB of any bytes", |asked, answer| {
             (String::from_utf8_lossy(&answer).into_owned().into_bytes(), asked.stays())
         }),
+        from_the(3, "GET / ", ("RSP-01", "/: 200"), halved),
+        answers("RSP-01", "/no-such-path: 404", |asked, answer| match asked.has("/no-such-path") {
+            true => halved(asked, answer),
+            false => (answer, asked.stays()),
+        }),
+        Twin::back("RSP-01", "the answer to what is no request: 400", |bytes| {
+            if bytes.starts_with(b"HTTP/1.1 400") {
+                *bytes = b"HTTP/1.1 400 No\r\ncontent-length: 9\r\n\r\nbad".to_vec();
+            }
+        }),
         // Known to be empty, and without a length.
         answers("RSP-01", "0 bytes to HTTP/1.1", |asked, mut answer| {
             replace(&mut answer, b"content-length: 0\r\n", b"");
             (answer, asked.stays())
         }),
     ]
+}
+
+/// All but the last bytes of an answer, and then a close.
+fn halved(_: &Asked, mut answer: Vec<u8>) -> Answer {
+    answer.truncate(answer.len().saturating_sub(2));
+    (answer, false)
+}
+
+/// No answer, and no close.
+fn silent(_: &Asked, _: Vec<u8>) -> Answer {
+    (Vec::new(), true)
 }
 
 /// As if the request had been of the other version.
@@ -181,6 +202,7 @@ fn hop_by_hop() -> Vec<Twin> {
                 false => (answer, asked.stays()),
             }
         }),
+        from_the(1, "GET /hop", ("RSP-05", "hop-by-hop fields to HTTP/1.1"), silent),
         answers("RSP-05", "a close without an answer", |asked, answer| {
             match asked.is("GET /hop") {
                 true => (Vec::new(), false),
@@ -278,6 +300,7 @@ fn numbers() -> Vec<Twin> {
             answer.extend(b"\r\n");
             (answer, asked.stays())
         }),
+        from_the(1, "GET /status", ("RSP-08", "an application that answers 103: nothing"), silent),
         // The interim response alone.
         answers("RSP-08", "POST /echo with Expect: nothing", |asked, answer| {
             match asked.is("POST /echo") && asked.has("Expect") {

@@ -20,13 +20,14 @@ use super::twin::{Good, Proxied, Twin, good, pass, replace, tamper};
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::new("SHD-01", "a handler at work", abrupt),
-        Twin::new("SHD-01", "half a request's body|a handler at work", abrupt),
+        Twin::new("SHD-01", "half a request's body", abrupt),
         Twin::new("SHD-01", "a response that is being sent", abrupt),
         Twin::server("SHD-01", "between two requests", clings),
         Twin::server("SHD-01", "before its first request", clings),
         Twin::new("SHD-01", "a new connection while it drains", || Box::new(Stubborn(good()))),
         Twin::new("SHD-01", "it still runs", || Box::new(Endless(good()))),
         Twin::back("SHD-02", "Connection: None", unclosed),
+        Twin::server("SHD-02", "its connection afterwards: still open", clings),
         Twin::new("SHD-03", "it still runs", || Box::new(Stubborn(good()))),
         Twin::server("SHD-03", "a handler without end", excuses),
         Twin::server("SHD-03", "still open", clings),
@@ -51,7 +52,7 @@ fn abrupt() -> Box<dyn Instance> {
 }
 
 /// Keeps its clients' connections when the server has closed its own.
-fn clings(client: TcpStream, server: SocketAddr) {
+pub(crate) fn clings(client: TcpStream, server: SocketAddr) {
     let Ok(server) = TcpStream::connect(server) else { return };
     thread::scope(|scope| {
         scope.spawn(|| pass(&client, &server, |_| {}));

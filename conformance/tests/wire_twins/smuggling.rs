@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::request_line::bent;
 use super::twin::{Twin, replace, tamper};
 
 /// The rule, what is said, and what the server reads in place of what the client has sent.
@@ -28,6 +30,42 @@ const MISREAD: &[Misread] = &[
             replace(bytes, b"Transfer_Encoding", b"Transfer-Encoding");
         }
     }),
+    ("SMG-01", "chunked alone: 400", |bytes| {
+        if !bytes.windows(15).any(|name| name == b"Content-Length:") {
+            replace(bytes, b"chunked", b"xyz");
+        }
+    }),
+    ("SMG-02", "HTTP/1.0 with a length: 200", |bytes| {
+        replace(
+            bytes,
+            b"Content-Length: 15\r\nTransfer-Encoding: chunked\r\n",
+            b"Content-Length: 15\r\n",
+        );
+    }),
+    ("SMG-04", "X-Transfer-Encoding: chunked, and a request in the body served", |bytes| {
+        for name in ["X-Transfer-Encoding", "Transfer-Encodings", "Transfer-Encoding-", "TE"]
+            .into_iter()
+            .chain([
+                "transfer_encoding",
+                "Transfer-Encodin",
+                "Transfer.Encoding",
+                "TransferEncoding",
+            ])
+        {
+            let line = format!("\r\n{name}: chunked\r\n");
+            if bytes.windows(line.len()).any(|window| window == line.as_bytes()) {
+                replace(bytes, line.as_bytes(), b"\r\nTransfer-Encoding: chunked\r\n");
+                replace(bytes, b"Content-Length:", b"X-Length:");
+            }
+        }
+    }),
+    ("SMG-05", "chunked: 400", |bytes| {
+        replace(
+            bytes,
+            b"Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            b"Encoding: xyz\r\n\r\n",
+        );
+    }),
     ("SMG-05", "the request behind it", |bytes| replace(bytes, b"Content-Length: +5", b"X: 5")),
     ("SMG-05", "the request behind it", |bytes| replace(bytes, b"helloXX0", b"hello\r\n0")),
     ("SMG-06", "a length of 0", |bytes| {
@@ -41,6 +79,10 @@ const MISREAD: &[Misread] = &[
 pub(crate) fn twins() -> Vec<Twin> {
     let misread = MISREAD.iter().map(|(rule, says, front)| Twin::front(rule, says, *front));
     let broken = [
+        Twin::server("SMG-04", "Transfer-Encoding: chunked,", |client, server| {
+            lenient(client, server, &[b": chunked,", b": chunked , ,", b": chunked;q=1"]);
+        }),
+        Twin::app("SMG-06", "the method behind it", || bent(|json| json["method"] = "ET".into())),
         Twin::server("SMG-05", "and the request behind it served", refuses_and_goes_on),
         Twin::back("SMG-06", "GET: 200, then bytes that are no response", |bytes| {
             replace(bytes, b"content-length: 3\r\n", b"content-length: 2\r\n");
@@ -56,6 +98,25 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
     ];
     misread.chain(broken).collect()
+}
+
+/// Takes each of these for chunked, and loses its place behind it.
+fn lenient(client: TcpStream, server: SocketAddr, values: &[&[u8]]) {
+    let taken = AtomicBool::new(false);
+    let front = |bytes: &mut Vec<u8>| {
+        for value in values {
+            let whole = [*value, b"\r\n"].concat();
+            if bytes.windows(whole.len()).any(|window| window == whole) {
+                replace(bytes, &whole, b": chunked\r\n");
+                taken.store(true, Ordering::Release);
+            }
+        }
+    };
+    tamper(client, server, front, |bytes| {
+        if taken.load(Ordering::Acquire) {
+            replace(bytes, b"xxxxxxx", b"xxxxxxxjunk");
+        }
+    });
 }
 
 /// Takes one of the two for nothing, where both are there.

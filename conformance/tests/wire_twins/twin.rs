@@ -1,6 +1,6 @@
 //! `Twin`: a server that breaks one rule, and what is to be said about it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use gateway_conformance::scout;
+use gateway_conformance::verdict::{Case, CaseResult};
 use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
-use gateway_conformance::{Verdict, probe};
+use gateway_conformance::{Outcome, Verdict, probe};
 use gateway_core::App;
 use gateway_http::{Deadlines, Server};
 use gateway_tests::Serving;
@@ -17,11 +18,15 @@ use gateway_tokio::Tokio;
 
 /// How long a twin is waited for. A good server answers within a fraction of it.
 pub(crate) const PATIENCE: Patience = Patience {
-    signal: Duration::from_secs(2),
+    signal: Duration::from_secs(3),
     silence: Duration::from_millis(100),
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(3),
+    run: Duration::from_secs(120),
 };
+
+/// How long a twin may take to start.
+const START: Duration = Duration::from_secs(20);
 
 /// How long a good server goes on with its requests when it drains.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -34,6 +39,8 @@ pub(crate) struct Twin {
     says: &'static str,
     /// How many connections it is said to take.
     connections: Option<usize>,
+    /// The cases that are about what is broken here.
+    cases: fn(&Case) -> bool,
     start: Start,
 }
 
@@ -47,12 +54,22 @@ impl Twin {
         says: &'static str,
         start: impl Fn() -> Box<dyn Instance> + Send + Sync + 'static,
     ) -> Twin {
-        Twin { rule, says, connections: None, start: Arc::new(start) }
+        Twin { rule, says, connections: None, cases: |_| true, start: Arc::new(start) }
     }
 
     /// The same, said to take no more than so many connections.
     pub(crate) fn limited_to(self, connections: usize) -> Twin {
         Twin { connections: Some(connections), ..self }
+    }
+
+    /// The same, with a say on these cases only.
+    pub(crate) fn failing(self, cases: fn(&Case) -> bool) -> Twin {
+        Twin { cases, ..self }
+    }
+
+    /// Whether this case is about what is broken here.
+    pub(crate) fn is_about(&self, case: &Case) -> bool {
+        (self.cases)(case)
     }
 
     /// A good server with a broken application in place of the probe.
@@ -85,6 +102,27 @@ impl Twin {
         })
     }
 
+    /// As [`Twin::back`], on those connections alone whose first request begins so.
+    pub(crate) fn back_of(
+        begins: &'static str,
+        (rule, says): (&'static str, &'static str),
+        back: fn(&mut Vec<u8>),
+    ) -> Twin {
+        Twin::new(rule, says, move || {
+            Box::new(Proxied::start(good(), move |client, server| {
+                let mut first = vec![0; begins.len()];
+                let peeked = client.peek(&mut first).unwrap_or_default();
+                let meant = first[..peeked] == *begins.as_bytes();
+                let back = |bytes: &mut Vec<u8>| {
+                    if meant {
+                        back(bytes)
+                    }
+                };
+                tamper(client, server, |_| {}, back);
+            }))
+        })
+    }
+
     /// A function that serves each connection: it is given the client's stream, and the address of
     /// a good server.
     pub(crate) fn server(
@@ -95,28 +133,34 @@ impl Twin {
         Twin::new(rule, says, move || Box::new(Proxied::start(good(), serve)))
     }
 
+    /// No twin, but the good server itself: it shows the cases of this rule's check.
+    pub(crate) fn none(rule: &'static str) -> Twin {
+        Twin::new(rule, "", good)
+    }
+
     /// What comes of its rule's check on it.
-    pub(crate) fn outcome(&self) -> Result<gateway_conformance::Outcome, String> {
+    pub(crate) fn outcome(&self) -> Outcome {
         let start = self.start.clone();
         let mut target = target((self.start)());
         target.launcher = Some(Box::new(Starts(start)));
         target.declared.connection_limit = self.connections;
         let options = Options { only: vec![self.rule.to_owned()], jobs: 1, confirm: false };
-        run(&target, &options, &|_| {}).pop().ok_or_else(|| "no check".to_owned())
+        run(&target, &options, &|_| {}).pop().expect("a check of the twin's rule")
     }
 
-    /// Whether its rule's check fails on it, and says so.
-    pub(crate) fn is_caught(&self) -> Result<(), String> {
-        let outcome = self.outcome()?;
-        if !matches!(outcome.verdict, Verdict::Fail | Verdict::Warn) {
+    /// Whether its rule's check has failed on it, and said so.
+    pub(crate) fn is_caught(&self, outcome: &Outcome) -> Result<(), String> {
+        if self.says.is_empty() {
+            return Ok(());
+        }
+        if !matches!(outcome.verdict, Verdict::Fail | Verdict::Warn | Verdict::Blocked) {
             return Err(format!("does not notice {:?}: {outcome:#?}", self.says));
         }
-        let said = |case: &gateway_conformance::verdict::Case| {
+        let said = |case: &Case| {
             let seen = format!("{}: {}", case.name, case.got);
             self.says.split('|').any(|says| seen.contains(says))
         };
-        let failed = gateway_conformance::verdict::CaseResult::Pass;
-        if outcome.cases.iter().any(|case| case.result != failed && said(case)) {
+        if outcome.cases.iter().any(|case| case.result != CaseResult::Pass && said(case)) {
             return Ok(());
         }
         Err(format!("does not say {:?}: {outcome:#?}", self.says))
@@ -126,8 +170,11 @@ impl Twin {
 /// The server under test, with what it offers.
 pub(crate) fn target(server: Box<dyn Instance>) -> Target {
     let address = server.address();
-    let mut target = scout::look(address, address.to_string(), PATIENCE, Declared::default())
+    // To come up may take longer beside many others than any answer.
+    let start = Patience { signal: START, ..PATIENCE };
+    let mut target = scout::look(address, address.to_string(), start, Declared::default())
         .unwrap_or_else(|error| panic!("the twin does not answer at all: {error}"));
+    target.patience = PATIENCE;
     target.launcher = Some(Box::new(Starts(Arc::new(|| good()))));
     // As much as `/echo` of the probe application takes.
     target.declared.body_limit = Some(16 * 1024 * 1024);
@@ -256,24 +303,41 @@ pub(crate) fn tamper(
     let Ok(server) = TcpStream::connect(server) else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     thread::scope(|scope| {
-        scope.spawn(|| pass(&client, &server, front));
+        scope.spawn(|| {
+            // A reset goes on as one: it is sent when the last descriptor is closed.
+            if pass(&client, &server, front) {
+                let _ = rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO));
+                let _ = server.shutdown(Shutdown::Read);
+            }
+        });
         pass(&server, &client, back);
         // The server's side is over: what the client still sends has nobody to go to.
         let _ = client.shutdown(Shutdown::Both);
     });
 }
 
-/// Passes bytes on one way, until there are no more.
-pub(crate) fn pass(mut from: &TcpStream, mut to: &TcpStream, mut change: impl FnMut(&mut Vec<u8>)) {
+/// Passes bytes on one way, until there are no more. Whether that was a reset.
+pub(crate) fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    mut change: impl FnMut(&mut Vec<u8>),
+) -> bool {
     let mut buf = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buf) {
-        let mut bytes = buf[..read].to_vec();
+    let reset = loop {
+        let mut bytes = match from.read(&mut buf) {
+            Ok(read @ 1..) => buf[..read].to_vec(),
+            Ok(0) => break false,
+            Err(error) => break error.kind() == ErrorKind::ConnectionReset,
+        };
         change(&mut bytes);
         if to.write_all(&bytes).is_err() {
-            break;
+            break false;
         }
+    };
+    if !reset {
+        let _ = to.shutdown(Shutdown::Write);
     }
-    let _ = to.shutdown(Shutdown::Write);
+    reset
 }
 
 /// Replaces each occurrence of `old`.

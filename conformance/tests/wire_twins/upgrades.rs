@@ -1,7 +1,12 @@
 //! Servers that break the rules of `wire/upgrades.rs`.
 
-use super::persistence::{answers, ask};
-use super::twin::{Twin, replace, tamper};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::jobs::tired;
+use super::persistence::{Answer, Asked, answers, ask, exchange, from_the};
+use super::twin::{Proxied, Twin, good, replace, tamper};
 
 /// The line that ends an upgrade's request, as the checks send it.
 const OFFER: &[u8] = b"Upgrade: echo\r\n\r\n";
@@ -10,6 +15,11 @@ const OFFER: &[u8] = b"Upgrade: echo\r\n\r\n";
 fn behind(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(OFFER.len()).position(|window| window == OFFER);
     at.map(|at| at + OFFER.len())
+}
+
+/// As if an offer had been taken.
+fn switched(_: &Asked, _: Vec<u8>) -> Answer {
+    (b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), true)
 }
 
 pub(crate) fn twins() -> Vec<Twin> {
@@ -32,6 +42,14 @@ pub(crate) fn twins() -> Vec<Twin> {
                 false => (answer, asked.stays()),
             }
         }),
+        answers("UPG-01", "GET / that offers almost echo: 101", |asked, answer| {
+            let plain = asked.is("GET / ") || asked.is("GET /known") || asked.is("GET /status");
+            match plain && (asked.has("pgrade") || asked.has("101")) {
+                true => switched(asked, answer),
+                false => (answer, asked.stays()),
+            }
+        }),
+        from_the(3, "GET / ", ("UPG-01", "GET / that offers nothing: 101"), switched),
         answers("UPG-01", "an offer to who does not take it: 426", |asked, mut answer| {
             if asked.has("Upgrade: ") {
                 replace(&mut answer, b" 200 OK", b" 426 Upgrade Required");
@@ -39,6 +57,18 @@ pub(crate) fn twins() -> Vec<Twin> {
             (answer, asked.stays())
         }),
         Twin::front("UPG-02", "HTTP/1.0: 101", |bytes| replace(bytes, b" HTTP/1.0", b" HTTP/1.1")),
+        // Each connection of HTTP/1.0 stays open, and is not served any more.
+        Twin::server("UPG-02", "HTTP/1.0 with keep-alive: nothing", |client, server| {
+            let mut head = [0; 32];
+            let peeked = client.peek(&mut head).unwrap_or_default();
+            if !head[..peeked].windows(8).any(|word| word == b"HTTP/1.0") {
+                return tamper(client, server, |_| {}, |_| {});
+            }
+            exchange(client, server, |asked, answer| match asked.number {
+                1 => (answer, true),
+                _ => (Vec::new(), true),
+            });
+        }),
         Twin::front("UPG-02", "no Connection field: 101", |bytes| {
             replace(
                 bytes,
@@ -77,6 +107,29 @@ fn upg_03() -> Vec<Twin> {
             };
             tamper(client, server, front, |_| {});
         }),
+        // Afterwards, too.
+        Twin::front("UPG-03", "such bytes after the switch", |bytes| {
+            if bytes.starts_with(b"GET /known") {
+                bytes[0] = b'P';
+            }
+        }),
+        // It switches three times, and no more: the fourth comes in small pieces.
+        Twin::new("UPG-03", "a head in small pieces: not", || {
+            let met = Arc::new(AtomicUsize::new(0));
+            Box::new(Proxied::start(good(), move |client: TcpStream, server| {
+                let mut first = [0; 7];
+                let peeked = client.peek(&mut first).unwrap_or_default();
+                let offers = first[..peeked] == *b"GET /up";
+                let fourth = offers && met.fetch_add(1, Ordering::Relaxed) == 3;
+                let front = |bytes: &mut Vec<u8>| {
+                    if fourth {
+                        bytes.clear()
+                    }
+                };
+                tamper(client, server, front, |_| {});
+            }))
+        }),
+        tired("UPG-03", "another client, after a reset: nothing", b"GET / ", 1),
         // Text where there are bytes.
         Twin::front("UPG-03", "4 KiB of any bytes", |bytes| {
             if let Some(at) = behind(bytes) {
@@ -106,6 +159,9 @@ fn upg_04() -> Vec<Twin> {
         }),
         Twin::front("UPG-04", "a chunked body: 101, then \"5", |bytes| {
             replace(bytes, b"Transfer-Encoding: chunked\r\n", b"");
+        }),
+        Twin::front("UPG-04", "a body of 100,000 bytes: 101, then \"bbbb", |bytes| {
+            replace(bytes, b"Content-Length: 100000\r\n", b"");
         }),
         // Waits for a body that has come, and for ever.
         Twin::front("UPG-04", "a body of 5 bytes: nothing", |bytes| {
