@@ -10,8 +10,14 @@ const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 /// What the hosts are known to break, and why.
 const BASELINE: &str = "conformance/baseline.toml";
 
-/// How long a server of ours drains here: longer than any rule keeps it at work, on a loaded machine.
-const DRAIN_SECONDS: &str = "6";
+/// Short deadlines, so that nobody waits for the usual ones; the drain's is longer than any rule keeps
+/// the server at work, on a loaded machine. And limits that the rules can reach.
+const BOUNDS: &str = "--head-seconds 4 --body-seconds 4 --write-seconds 4 --idle-seconds 5 \
+    --grace-seconds 5 --handler-seconds 15 --drain-seconds 6 --connection-limit 400";
+
+/// What the suite is told of that. The application's own limit for `/echo` is the body's.
+const DECLARED: [&str; 6] =
+    ["--deadline", "20", "--connection-limit", "400", "--body-limit", "16777216"];
 
 /// How many lines a report's summary has, with the baseline's.
 const SUMMARY_LINES: usize = 3;
@@ -50,11 +56,11 @@ pub(crate) fn check() -> Result<(), String> {
 fn start(host: &str) -> Result<Child, String> {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let probe = format!(
-        "{target}/debug/probe --host {host} --threads 2 --drain-seconds {DRAIN_SECONDS} \
-         --bind 127.0.0.1:{{port}} --log off"
+        "{target}/debug/probe --host {host} --threads 2 --bind 127.0.0.1:{{port}} --log off {BOUNDS}"
     );
     Command::new(format!("{target}/debug/gateway-conformance"))
         .args(["wire", "--strict", "--name", host, "--baseline", BASELINE, "--exec", &probe])
+        .args(DECLARED)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
