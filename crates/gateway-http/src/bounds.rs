@@ -4,6 +4,8 @@
 //!
 //! | deadline | runs | the client sees |
 //! |---|---|---|
+//! | `proxy` | from the accept to the end of a PROXY header, from a trusted proxy | a close |
+//! | `handshake` | from there to the end of a TLS handshake | a close |
 //! | `head` | from the first byte of a head, or from the accept, to its end | 408 and a close; without a byte a close |
 //! | `body` | while a handler waits for the next piece of a body | 408 and a close, if the head is unsent |
 //! | `handler` | from a request's head to the response's | 503 |
@@ -45,6 +47,10 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
+    /// For a PROXY header, where one has to come: 5 s.
+    pub proxy: Duration,
+    /// For a TLS handshake: 10 s.
+    pub handshake: Duration,
     /// For a whole request head, the choice of the protocol included: 30 s. Bytes don't put it off.
     pub head: Duration,
     /// For the next piece of a request's body, while its handler waits for it: 30 s.
@@ -69,6 +75,8 @@ impl Default for Deadlines {
     fn default() -> Deadlines {
         let seconds = Duration::from_secs;
         Deadlines {
+            proxy: seconds(5),
+            handshake: seconds(10),
             head: seconds(30),
             body: seconds(30),
             handler: seconds(60),
@@ -116,6 +124,10 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Deadline {
+    /// [`Deadlines::proxy`].
+    Proxy,
+    /// [`Deadlines::handshake`].
+    Handshake,
     /// [`Deadlines::head`].
     Head,
     /// [`Deadlines::body`].
@@ -136,7 +148,9 @@ pub enum Deadline {
 
 impl Deadline {
     /// All of them.
-    pub const ALL: [Deadline; 8] = [
+    pub const ALL: [Deadline; 10] = [
+        Deadline::Proxy,
+        Deadline::Handshake,
         Deadline::Head,
         Deadline::Body,
         Deadline::Handler,
@@ -151,6 +165,8 @@ impl Deadline {
     #[must_use]
     pub fn of(self, deadlines: &Deadlines) -> Duration {
         match self {
+            Deadline::Proxy => deadlines.proxy,
+            Deadline::Handshake => deadlines.handshake,
             Deadline::Head => deadlines.head,
             Deadline::Body => deadlines.body,
             Deadline::Handler => deadlines.handler,
@@ -166,6 +182,8 @@ impl Deadline {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Deadline::Proxy => "proxy",
+            Deadline::Handshake => "handshake",
             Deadline::Head => "head",
             Deadline::Body => "body",
             Deadline::Handler => "handler",

@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Deadlines,
     pub(crate) limits: Limits,
     ready: AtomicBool,
+    /// Those who wait for the server to be ready.
+    starting: Mutex<Vec<Waker>>,
     /// The number of sweeps so far: the connections' clock.
     now: AtomicU64,
     /// What every connection is to do at least.
@@ -131,6 +133,18 @@ impl Shared {
 
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+        let starting = std::mem::take(&mut *lock(&self.starting));
+        starting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut starting = lock(&self.starting);
+        // Under the lock: whoever sets it takes the wakers afterwards.
+        if self.is_ready() {
+            return Poll::Ready(());
+        }
+        starting.push(cx.waker().clone());
+        Poll::Pending
     }
 
     /// How many connections there are.
@@ -154,6 +168,7 @@ impl Connections {
             deadlines,
             limits,
             ready: AtomicBool::new(false),
+            starting: Mutex::default(),
             now: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Serve as u8),
             passed: Default::default(),

@@ -34,6 +34,10 @@ pub(crate) struct Lifespan {
 }
 
 impl Lifespan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
     pub(crate) fn add<T, B, E>(
         &mut self,
         start: impl FnOnce() -> B + Send + 'static,

@@ -53,6 +53,15 @@ impl Monitor {
         self.0.is_ready()
     }
 
+    /// Waits until the server is ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Giving it up loses nothing.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|cx| self.0.poll_ready(cx)).await;
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {

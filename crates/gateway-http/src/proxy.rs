@@ -9,15 +9,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
-use std::time::Duration;
 
 use gateway_net::{Any, Stream};
 use hyper::rt::{Read, ReadBuf};
 use ipnet::IpNet;
 use ppp::{v1, v2};
-
-/// How long a trusted peer may take for its PROXY header. Then the connection is closed.
-pub const PROXY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest PROXY header that is read, in bytes, with everything that version 2 may add behind
 /// the addresses. A connection with a longer one is closed.

@@ -124,13 +124,31 @@ impl<A: App> Server<A> {
         self
     }
 
-    /// Listens on a TCP address, or on `unix:path`; see [`Listener::bind`].
+    /// The bounds that it has now.
+    #[must_use]
+    pub fn bounds(&self) -> (Deadlines, Limits) {
+        (self.deadlines, self.limits)
+    }
+
+    /// The same server for another app, made of this one: for middleware around all of it.
+    #[must_use]
+    pub fn map<B: App>(self, wrap: impl FnOnce(A) -> B) -> Server<B> {
+        let Server { app, deadlines, limits, drain_delay, lifespan } = self;
+        Server { app: wrap(app), deadlines, limits, drain_delay, lifespan }
+    }
+
+    /// Listens on a TCP address, or on `unix:path`; see [`Listener::bind`]. With hooks to start
+    /// before, it only takes the address, and refuses whoever comes until they have started.
     ///
     /// # Errors
     ///
     /// One sentence that says what is wrong with the address.
     pub fn bind(self, address: &str) -> io::Result<Bound<A>> {
-        Ok(self.listen(Listener::bind(address)?))
+        let listener = Listener::reserve(address, false)?;
+        if self.lifespan.is_empty() {
+            listener.listen()?;
+        }
+        Ok(self.listen(listener))
     }
 
     /// Listens on a listener that exists already.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use gateway_net::{Any, Stream};
 use tokio_rustls::TlsAcceptor;
@@ -18,10 +17,6 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use crate::peer::TlsFacts;
-
-/// How long a client may take for its handshake, unless told otherwise. Then the connection is
-/// closed.
-pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The protocols offered by ALPN, the preferred one first.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
@@ -43,7 +38,6 @@ const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 #[derive(Clone, Debug)]
 pub struct Tls {
     shared: Arc<Shared>,
-    handshake_deadline: Duration,
 }
 
 #[derive(Debug)]
@@ -68,17 +62,7 @@ impl Tls {
         let into_paths = |(certificate, key): (C, K)| (certificate.into(), key.into());
         let files: Vec<_> = files.into_iter().map(into_paths).collect();
         let config = RwLock::new(configure(&files)?);
-        Ok(Tls {
-            shared: Arc::new(Shared { files, config }),
-            handshake_deadline: HANDSHAKE_DEADLINE,
-        })
-    }
-
-    /// How long a client may take for its handshake.
-    #[must_use]
-    pub fn handshake_deadline(mut self, deadline: Duration) -> Tls {
-        self.handshake_deadline = deadline;
-        self
+        Ok(Tls { shared: Arc::new(Shared { files, config }) })
     }
 
     /// Reads the files again. From then on handshakes see the new certificates, and sessions that
@@ -91,11 +75,6 @@ impl Tls {
         let config = configure(&self.shared.files)?;
         *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
-    }
-
-    /// The length of time that [`Tls::accept`] is to be given.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.handshake_deadline
     }
 
     /// Shakes hands. A failure gives the stream back, the alert sent.

@@ -2,8 +2,8 @@
 //!
 //! | what a connection begins with | read where | else |
 //! |---|---|---|
-//! | a PROXY header | from trusted proxies, within [`PROXY_DEADLINE`] | a close |
-//! | a TLS handshake | on a listener with TLS, within its deadline | an alert; plain HTTP: a `400` |
+//! | a PROXY header | from trusted proxies, within the deadline `proxy` | a close |
+//! | a TLS handshake | on a listener with TLS, within the deadline `handshake` | an alert; plain HTTP: a `400` |
 //! | HTTP | | |
 
 use std::future::Future;
@@ -20,12 +20,13 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 use tracing::field::display;
 
+use crate::bounds::Deadline;
 use crate::connections::{Connection, Phase, Slot};
 use crate::guarded::Guarded;
 use crate::linger::LINGER;
 use crate::peer::{Peer, TlsFacts};
 use crate::preface::Protocol;
-use crate::proxy::{self, PROXY_DEADLINE, Proxies};
+use crate::proxy::{self, Proxies};
 use crate::tls::{self, Tls};
 
 /// The answer to a client that speaks plain HTTP to a port with TLS.
@@ -156,8 +157,12 @@ impl Door {
     ) -> Option<Opened> {
         let mut client = None;
         if self.proxies.as_ref().is_some_and(|proxies| proxies.contain(address)) {
-            let read = timeout(PROXY_DEADLINE, proxy::read(&mut stream)).await;
-            match read.unwrap_or_else(|elapsed| Err(io::Error::other(elapsed))) {
+            let deadline = slot.shared().deadlines.proxy;
+            let read = timeout(deadline, proxy::read(&mut stream)).await;
+            match read.unwrap_or_else(|elapsed| {
+                slot.shared().passes(Deadline::Proxy);
+                Err(io::Error::other(elapsed))
+            }) {
                 Ok(named) => client = named,
                 // As a proxy does that looks whether anybody is there.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -177,8 +182,10 @@ impl Door {
             return Some(Opened { transport, peer, protocol: None });
         };
         let peer = client.or(address);
-        let shaken = timeout(tls.deadline(), shake_hands(tls, stream, peer, slot)).await;
+        let deadline = slot.shared().deadlines.handshake;
+        let shaken = timeout(deadline, shake_hands(tls, stream, peer, slot.clone())).await;
         let (stream, facts) = shaken.unwrap_or_else(|elapsed| {
+            slot.shared().passes(Deadline::Handshake);
             failed(peer, &elapsed);
             None
         })?;

@@ -50,12 +50,39 @@ use signals::Signals;
 /// Success after a drain; 1 when it could not start, failed, or was forced to end; 2 for a bad
 /// command line. What is wrong is said in one sentence on standard error.
 pub fn main(app: impl App) -> ExitCode {
+    launch(Server::new(app))
+}
+
+/// As [`main`], for a server with bounds or a lifespan of its own. What the command line says goes
+/// before what the program has set.
+///
+/// ```no_run
+/// use gateway_core::{Error, Request, Response};
+/// use gateway_http::Server;
+/// use std::process::ExitCode;
+///
+/// #[derive(Clone)]
+/// struct Pool;
+///
+/// async fn app(request: Request) -> Response {
+///     let pool: Option<&Pool> = request.extensions().get();
+///     # drop(pool.cloned());
+///     Response::default()
+/// }
+///
+/// fn main() -> ExitCode {
+///     let connect = async || -> Result<Pool, Error> { Ok(Pool) };
+///     let close = async |pool: Pool| -> Result<(), Error> { Ok(drop(pool)) };
+///     gateway_launch::launch(Server::new(app).lifespan(connect, close))
+/// }
+/// ```
+pub fn launch(server: Server<impl App>) -> ExitCode {
     let options = match Options::from_command_line() {
         Ok(options) => options,
         Err(status) => return status,
     };
     log(options.log(), options.log_format);
-    match start(app, &options) {
+    match start(server, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
         Err(error) => {
@@ -81,21 +108,23 @@ fn log(filter: Targets, format: LogFormat) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
-fn start<A: App>(app: A, options: &Options) -> io::Result<Ended> {
+fn start<A: App>(server: Server<A>, options: &Options) -> io::Result<Ended> {
     // What nobody has asked for is not in a request's way.
     if !options.access_log && options.admin.is_none() {
-        return run(options, until_signalled(options.host, bind(app, options)?));
+        return run(options, until_signalled(options.host, bind(server, options)?));
     }
     let metrics = Metrics::new();
-    let mut app = Observed::new(app).client(|_| gateway_http::peer()?.address());
-    if options.access_log {
-        app = app.access_log();
-    }
+    let observe = |app| {
+        let mut app = Observed::new(app).client(|_| gateway_http::peer()?.address());
+        if options.access_log {
+            app = app.access_log();
+        }
+        Operated::App(if options.admin.is_some() { app.metrics(&metrics) } else { app })
+    };
+    let bound = bind(server.map(observe), options)?;
     let Some(address) = &options.admin else {
-        let bound = bind(Operated::App(app), options)?;
         return run(options, until_signalled(options.host, bound));
     };
-    let bound = bind(Operated::App(app.metrics(&metrics)), options)?;
     let (monitor, watched) = (bound.monitor(), bound.monitor());
     metrics.collect(move |page| collect(&watched, page));
     let admin: Operated<A> =
@@ -107,11 +136,8 @@ fn start<A: App>(app: A, options: &Options) -> io::Result<Ended> {
     run(options, beside(admin, metrics, until_signalled(options.host, bound)))
 }
 
-fn bind<A: App>(app: A, options: &Options) -> io::Result<Bound<A>> {
-    let server = Server::new(app)
-        .deadlines(options.bounds.deadlines())
-        .limits(options.bounds.limits())
-        .drain_delay(options.bounds.drain_delay_seconds);
+fn bind<A: App>(server: Server<A>, options: &Options) -> io::Result<Bound<A>> {
+    let server = options.bounds.set(server);
     let mut listener = Listener::reserve(&options.bind, options.reuse_port)?;
     if let Some(tls) = options.tls()? {
         listener = listener.with_tls(tls);
@@ -119,7 +145,6 @@ fn bind<A: App>(app: A, options: &Options) -> io::Result<Bound<A>> {
     if let Some(proxies) = &options.proxy_from {
         listener = listener.with_proxies(proxies.clone());
     }
-    listener.listen()?;
     Ok(server.listen(listener))
 }
 
@@ -249,13 +274,17 @@ fn to_its_end<F: Future>(host: impl Host, future: F) -> F::Output {
 /// Serves until the first signal, then drains until the second.
 async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<Ended> {
     let mut signals = Signals::to_end()?;
-    // Standard output may be closed: that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "listening on {}, on {host} (Ctrl-C drains)", bound.listener());
     if let Some(tls) = bound.listener().tls() {
         spawn(reload(tls.clone(), Signals::to_reload()?));
     }
-    manager::ready();
-    spawn(manager::keep_alive());
+    let (monitor, listening) = (bound.monitor(), bound.listener().to_string());
+    spawn(async move {
+        monitor.ready().await;
+        // Standard output may be closed: that is no reason not to serve.
+        let _ = writeln!(io::stdout(), "listening on {listening}, on {host} (Ctrl-C drains)");
+        manager::ready();
+        manager::keep_alive().await;
+    });
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
     let mut signalled = pin!(async move {

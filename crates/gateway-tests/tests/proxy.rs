@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use gateway_core::{App, Host, Request};
-use gateway_http::{Bound, Listener, PROXY_BYTES, Server, Tls};
+use gateway_http::{Bound, Deadline, Deadlines, Listener, PROXY_BYTES, Server, Tls};
 use gateway_tests::secure::{Ask, Folder, facts, tcp};
 use gateway_tests::{Client, PATIENCE, Serving, on_every_host};
 
@@ -44,7 +45,9 @@ fn v2(beyond: usize) -> Vec<u8> {
 /// An app on a free port, with these proxies.
 fn bound<A: App>(app: A, proxies: &str) -> Bound<A> {
     let listener = Listener::bind("127.0.0.1:0").unwrap();
-    Server::new(app).listen(listener.with_proxies(proxies.parse().unwrap()))
+    let deadlines = Deadlines { proxy: Duration::from_millis(500), ..Deadlines::default() };
+    let listener = listener.with_proxies(proxies.parse().unwrap());
+    Server::new(app).deadlines(deadlines).listen(listener)
 }
 
 /// What the app is told: the client's address, the socket's, and whether there is TLS.
@@ -144,6 +147,7 @@ fn a_trusted_proxy_that_stalls_is_not_waited_for(host: impl Host + Send + 'stati
     let mut heard = serving.connect();
     heard.send(V1);
     assert!(stalled.is_closed());
+    assert!(serving.monitor.deadlines().contains(&(Deadline::Proxy, 1)));
     // The deadline is the header's alone.
     told(&mut heard);
 }

@@ -228,8 +228,9 @@ fn a_handshake_that_stalls_is_over_at_its_deadline(host: impl Host + Send + 'sta
     let folder = Folder::new();
     folder.certificate("a", &["a.test"]);
     let tls = Tls::from_pem_files([folder.files("a")]).unwrap();
-    let tls = tls.handshake_deadline(Duration::from_millis(200));
-    let serving = Serving::on(host, Server::new(facts).listen(listening(&tls)));
+    let deadlines = Deadlines { handshake: Duration::from_millis(200), ..Deadlines::default() };
+    let server = Server::new(facts).deadlines(deadlines);
+    let serving = Serving::on(host, server.listen(listening(&tls)));
     for begun in [&b""[..], HALF_A_HELLO] {
         let mut client = serving.connect();
         client.send(begun);
@@ -246,8 +247,9 @@ fn a_handshake_that_stalls_does_not_hold_up_a_drain(host: impl Host + Send + 'st
     let folder = Folder::new();
     folder.certificate("a", &["a.test"]);
     let hour = Duration::from_secs(3600);
-    let tls = Tls::from_pem_files([folder.files("a")]).unwrap().handshake_deadline(hour);
-    let server = Server::new(facts).deadlines(Deadlines { drain: hour, ..Deadlines::default() });
+    let tls = Tls::from_pem_files([folder.files("a")]).unwrap();
+    let deadlines = Deadlines { drain: hour, handshake: hour, ..Deadlines::default() };
+    let server = Server::new(facts).deadlines(deadlines);
     let mut serving = Serving::on(host, server.listen(listening(&tls)));
     let mut stalled = serving.connect();
     stalled.send(HALF_A_HELLO);
