@@ -278,12 +278,13 @@ async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<E
         spawn(reload(tls.clone(), Signals::to_reload()?));
     }
     let (monitor, listening) = (bound.monitor(), bound.listener().to_string());
-    spawn(async move {
+    let mut known = pin!(async move {
         monitor.ready().await;
         // Standard output may be closed: that is no reason not to serve.
         let _ = writeln!(io::stdout(), "listening on {listening}, on {host} (Ctrl-C drains)");
         manager::ready();
         manager::keep_alive().await;
+        pending::<()>().await;
     });
     let (drain, drained) = oneshot::channel();
     let mut serving = pin!(bound.serve(async { drained.await.unwrap_or_default() }));
@@ -298,6 +299,7 @@ async fn until_signalled(host: HostName, bound: Bound<impl App>) -> io::Result<E
         if let Poll::Ready(served) = serving.as_mut().poll(cx) {
             return Poll::Ready(served.map(|()| Ended::Drained));
         }
+        let _ = known.as_mut().poll(cx);
         signalled.as_mut().poll(cx).map_ok(|()| Ended::Forced)
     })
     .await
