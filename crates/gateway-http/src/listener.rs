@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway_net::{Stream, TcpListener, UnixListener};
+use gateway_net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use listenfd::ListenFd;
 
 use crate::proxy::Proxies;
@@ -153,16 +153,36 @@ impl Listener {
     ///
     /// Dropping it loses no connection.
     pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
-        let (stream, address) = match &mut self.socket {
+        match &mut self.socket {
             Socket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                // Refused only by a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                (stream.any(), Some(address))
+                listener.accept().await.map(|accepted| self.over_tcp(accepted))
             }
-            Socket::Unix(_, listener) => (listener.accept().await.map(Stream::any)?, None),
-        };
-        Ok(Accepted { stream, address, door: self.door.clone() })
+            Socket::Unix(_, listener) => {
+                listener.accept().await.map(|stream| self.over_unix(stream))
+            }
+        }
+    }
+
+    /// Takes a connection that waits in the system's queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::accept`]; and `WouldBlock` when there is none.
+    pub(crate) fn try_accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.try_accept().map(|accepted| self.over_tcp(accepted)),
+            Socket::Unix(_, listener) => listener.try_accept().map(|stream| self.over_unix(stream)),
+        }
+    }
+
+    fn over_tcp(&self, (stream, address): (TcpStream, SocketAddr)) -> Accepted {
+        // Refused only by a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        Accepted { stream: stream.any(), address: Some(address), door: self.door.clone() }
+    }
+
+    fn over_unix(&self, stream: UnixStream) -> Accepted {
+        Accepted { stream: stream.any(), address: None, door: self.door.clone() }
     }
 }
 
@@ -233,10 +253,10 @@ fn mode(option: &str) -> io::Result<u32> {
 
 /// A socket file, and nobody listens on it.
 fn is_left_behind(path: &Path) -> bool {
-    use std::os::unix::{fs::FileTypeExt, net::UnixStream};
+    use std::os::unix::{fs::FileTypeExt, net};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && net::UnixStream::connect(path).is_err_and(refused)
 }
 
 /// Takes a socket that a service manager has passed: the first, or the one of this name.

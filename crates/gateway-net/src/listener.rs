@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -91,11 +91,16 @@ impl TcpListener {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        poll_io(&mut self.socket, Direction::Read, cx, |fd| {
-            let (fd, peer) = acceptfrom_with(fd, FLAGS)?;
-            let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
-            Ok(((TcpStream::new(fd), peer), false))
-        })
+        poll_io(&mut self.socket, Direction::Read, cx, |fd| Ok((accept_tcp(fd)?, false)))
+    }
+
+    /// Takes a connection that waits in the system's queue, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::accept`]; and `WouldBlock` when there is none.
+    pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        accept_tcp(self.socket.fd()?)
     }
 
     /// The address it listens on.
@@ -200,6 +205,15 @@ impl UnixListener {
             Ok((UnixStream::new(accept_with(fd, FLAGS)?), false))
         })
     }
+
+    /// Takes a connection that waits in the system's queue, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnixListener::accept`]; and `WouldBlock` when there is none.
+    pub fn try_accept(&self) -> io::Result<UnixStream> {
+        Ok(UnixStream::new(accept_with(self.socket.fd()?, FLAGS)?))
+    }
 }
 
 impl TryFrom<std::os::unix::net::UnixListener> for UnixListener {
@@ -211,6 +225,12 @@ impl TryFrom<std::os::unix::net::UnixListener> for UnixListener {
         listener.listen()?;
         Ok(listener)
     }
+}
+
+fn accept_tcp(fd: BorrowedFd<'_>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (fd, peer) = acceptfrom_with(fd, FLAGS)?;
+    let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
+    Ok((TcpStream::new(fd), peer))
 }
 
 /// A TCP socket with one address, as std makes it, but for the listening.
