@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod descriptors;
 mod manager;
 mod options;
 mod signals;
@@ -55,6 +56,7 @@ pub fn main(app: impl App) -> ExitCode {
         Err(status) => return status,
     };
     log(options.log(), options.log_format);
+    descriptors::raise();
     match start(app, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
