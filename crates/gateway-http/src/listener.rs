@@ -25,6 +25,8 @@ const PASSED_NAMES: &str = "LISTEN_FDNAMES";
 pub struct Listener {
     /// As it was asked for.
     address: String,
+    /// Whether others may listen there as well, each with a socket of its own.
+    shared: bool,
     socket: Socket,
     door: Arc<Door>,
 }
@@ -84,14 +86,18 @@ impl Listener {
     /// # }
     /// ```
     pub fn reserve(address: &str, reuse_port: bool) -> io::Result<Listener> {
+        let mut shared = false;
         let reserved = match address.split_once(':') {
             Some(("unix", path)) => reserve_unix(path),
             Some((PASSED, name)) => passed(Some(name)),
             None if address == PASSED => passed(None),
-            _ => TcpListener::reserve(address, reuse_port).map(Socket::Tcp),
+            _ => {
+                shared = reuse_port;
+                TcpListener::reserve(address, reuse_port).map(Socket::Tcp)
+            }
         };
         let socket = reserved.map_err(|error| explained(address, error))?;
-        Ok(Listener { address: address.to_owned(), socket, door: Arc::default() })
+        Ok(Listener { address: address.to_owned(), shared, socket, door: Arc::default() })
     }
 
     /// Listens, if it does not yet.
@@ -140,7 +146,12 @@ impl Listener {
     }
 
     fn given(socket: Socket) -> Listener {
-        Listener { address: "the listener given".to_owned(), socket, door: Arc::default() }
+        Listener {
+            address: "the listener given".to_owned(),
+            shared: false,
+            socket,
+            door: Arc::default(),
+        }
     }
 
     /// Waits for the next connection.
@@ -160,6 +171,18 @@ impl Listener {
             Socket::Unix(_, listener) => {
                 listener.accept().await.map(|stream| self.over_unix(stream))
             }
+        }
+    }
+
+    /// Leaves those who come from now on to others, where there may be any.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn leave_port(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(listener) if self.shared => listener.leave_port(),
+            _ => Ok(()),
         }
     }
 

@@ -292,6 +292,9 @@ fn accept_waiting<A: App>(
     connections: &Connections,
     watch: &Watch,
 ) {
+    if let Err(error) = listener.leave_port() {
+        tracing::warn!(%error, "cannot leave newcomers to others, some may be reset");
+    }
     let shared = connections.shared();
     while shared.len() < shared.limits.connections {
         match listener.try_accept() {

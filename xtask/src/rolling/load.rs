@@ -6,7 +6,7 @@
 //! the answer, the server was just closing it, and the client sends the request once more on a
 //! connection of its own. RFC 9110, section 9.2.2, allows that for idempotent methods, as PUT is.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -152,7 +152,7 @@ fn ask(
     );
     // Whether it could be sent shows in what comes.
     let sent = connection.stream.get_mut().write_all(request.as_bytes());
-    match connection.stream.fill_buf() {
+    match first(&mut connection.stream) {
         Ok(begun) if !begun.is_empty() => {}
         _ if connection.used => return Err(Failed::Unused),
         Ok(_) => return Err(lost("closed without an answer", &format!("{sent:?}"))),
@@ -175,6 +175,13 @@ fn ask(
         // It has its answer, whole; how the connection ends does not matter.
         _ => Ok(None),
     }
+}
+
+/// Waits for the first bytes of an answer.
+fn first(stream: &mut BufReader<TcpStream>) -> std::io::Result<&[u8]> {
+    // Reading is interrupted when a process is stopped and goes on.
+    while stream.fill_buf().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+    stream.fill_buf()
 }
 
 struct Answer {
