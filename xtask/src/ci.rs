@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo};
-use crate::{Failure, arrows, lines, soak, spec, tree, wire};
+use crate::{Failure, arrows, lines, rolling, soak, spec, tree, wire};
 
 /// One check: its name on the command line, what it makes sure of, and how.
 struct Section {
@@ -12,7 +12,7 @@ struct Section {
     check: fn() -> Result<(), String>,
 }
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section { name: "fmt", about: "the source is as rustfmt leaves it", check: fmt },
     Section { name: "clippy", about: "no warnings, in tests and examples too", check: clippy },
     Section { name: "test", about: "every test, then every example in the docs", check: test },
@@ -25,6 +25,11 @@ const SECTIONS: [Section; 10] = [
         name: "soak",
         about: "every host under hostile load, and its accounts",
         check: soak::check,
+    },
+    Section {
+        name: "rolling",
+        about: "a restart under load loses no request",
+        check: rolling::check,
     },
     Section { name: "arrows", about: "which crate may depend on which", check: arrows::check },
     Section { name: "lines", about: "an adapter is at most 40 lines", check: lines::check },

@@ -1,4 +1,4 @@
-//! The project's own command line: `cargo xtask ci | demo | bench | soak | spec | scoreboard`.
+//! The project's own command line: `cargo xtask ci | demo | bench | soak | rolling | spec | scoreboard`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod lines;
+mod rolling;
 mod scoreboard;
 mod server;
 mod soak;
@@ -39,6 +40,10 @@ The project's own command line.
   cargo xtask soak [--minutes N] [--seed S] [HOST...]
                                   all hosts under well-behaved and hostile clients, with exact
                                   accounts (see soak/README.md)
+
+  cargo xtask rolling [--host HOST] [--seconds N]
+                                  restarts an application under load, in the three ways that
+                                  docs/deploy.md shows, and fails when a request is lost
 
   cargo xtask spec                writes docs/specification.md from the rules' data
   cargo xtask spec --check        fails when it is not what the rules say
@@ -87,6 +92,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
         "soak" => soak::run(rest),
+        "rolling" => rolling::run(rest),
         "spec" => spec::run(rest),
         "scoreboard" => scoreboard::run(rest),
         "help" | "--help" | "-h" => {

@@ -91,14 +91,7 @@ impl Server {
     ///
     /// When it does not end within [`STOP`].
     pub(crate) fn stop(mut self) -> Result<(), String> {
-        // The shell's own `kill`, which is everywhere; the standard library has SIGKILL alone.
-        let status = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &self.id().to_string()])
-            .status()
-            .map_err(|error| format!("`sh` could not be started: {error}"))?;
-        if !status.success() {
-            return Err(format!("process {} could not be sent SIGTERM", self.id()));
-        }
+        self.child.terminate()?;
         self.child.wait(STOP, "the server").map(drop)
     }
 }
@@ -119,20 +112,32 @@ pub(crate) fn eventually<T>(
 }
 
 /// A child process that does not outlive us.
-struct Guard(Child);
+pub(crate) struct Guard(pub(crate) Child);
 
 impl Guard {
-    fn spawn(command: &mut Command) -> Result<Guard, String> {
+    pub(crate) fn spawn(command: &mut Command) -> Result<Guard, String> {
         let program = command.get_program().to_string_lossy().into_owned();
         let error = |error| format!("`{program}` could not be started: {error}");
         command.spawn().map(Guard).map_err(error)
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) -> Result<(), String> {
+        // The shell's own `kill`, which is everywhere; the standard library has SIGKILL alone.
+        let id = self.0.id().to_string();
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(format!("process {id} could not be sent SIGTERM")),
+            Err(error) => Err(format!("`sh` could not be started: {error}")),
+        }
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>, String> {
         self.0.try_wait().map_err(|error| format!("cannot wait for a child process: {error}"))
     }
 
-    fn wait(&mut self, limit: Duration, who: &str) -> Result<ExitStatus, String> {
+    pub(crate) fn wait(&mut self, limit: Duration, who: &str) -> Result<ExitStatus, String> {
         let status = eventually(limit, || self.ended())?;
         status.ok_or_else(|| format!("{who} did not end within {limit:?}"))
     }
@@ -148,7 +153,7 @@ impl Drop for Guard {
 
 /// A port nobody listens at. Another process could take it before the server does, which then
 /// ends and says so.
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

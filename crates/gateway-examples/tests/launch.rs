@@ -40,7 +40,22 @@ on_each_host!(
     the_admin_address_answers_until_the_server_has_drained,
     an_admin_address_may_be_a_unix_socket,
     bad_flags_for_operators_are_one_sentence_each,
+    the_limit_of_descriptors_is_raised_and_that_is_said_at_debug,
 );
+
+fn the_limit_of_descriptors_is_raised_and_that_is_said_at_debug(host: &str) {
+    let mut command = command("sh");
+    command.args(["-c", "ulimit -Sn 100 && ulimit -Hn 300 && exec \"$0\" \"$@\"", EXAMPLES]);
+    command.args(["--host", host, "--bind", "127.0.0.1:0", "--log", "gateway_launch=debug"]);
+    let served = Served::from(&mut command);
+    let line = served.program.complaint("the limit of descriptors is raised");
+    assert!(line.contains("DEBUG") && line.contains("from=100 to=300"), "{line}");
+    // All at once: more than it began with, and each is served.
+    let mut clients: Vec<_> = (0..150).map(|_| served.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(ask(client, "/hello").text(), "Hello, World!");
+    }
+}
 
 fn a_flag_that_does_not_exist_is_refused_with_code_2(host: &str) {
     let end = refused(&["--host", host, "--hots", "1"], 2);
@@ -314,7 +329,7 @@ fn the_admin_address_answers_until_the_server_has_drained(host: &str) {
     served.program.signal(Signal::TERM);
     served.program.complaint("draining");
     let readyz = get(admin, "/readyz");
-    assert_eq!((readyz.status, readyz.text().as_str()), (503, "draining\n"));
+    assert_eq!((readyz.status, readyz.text().as_str()), (503, "starting, or draining\n"));
     assert_eq!(status("/livez"), 200);
     assert_eq!(echo.finish(), Some("and the rest".to_owned()));
     assert_eq!(served.program.end().code, Some(0));

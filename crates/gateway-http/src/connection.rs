@@ -46,9 +46,9 @@ pub(crate) async fn serve<A: App>(
     let head_bytes = limits.head_bytes.max(LEAST_BUFFER);
     let mut stream = Rewound::new(Guarded::new(transport, slot.clone()));
     let protocol = std::future::poll_fn(|cx| match connection.phase(cx) {
-        Phase::Serve => stream.poll_agreed(protocol, cx),
+        Phase::Serve | Phase::Drain => stream.poll_agreed(protocol, cx),
         Phase::Late if stream.has_read() => Poll::Ready(Ok(Protocol::Late)),
-        Phase::Drain | Phase::Late | Phase::Close => Poll::Ready(Ok(Protocol::None)),
+        Phase::Late | Phase::Close => Poll::Ready(Ok(Protocol::None)),
     });
     let protocol = protocol.await;
     slot.client().introduce(peer.clone());
@@ -124,6 +124,10 @@ async fn until_told<F: Future<Output = hyper::Result<()>> + Unpin>(
             Phase::Late if !connection.is_busy() => return Poll::Ready(Ok(Ended::Late)),
             Phase::Drain | Phase::Late if draining => {}
             Phase::Drain | Phase::Late => {
+                // What has come already counts as begun.
+                if let Poll::Ready(ended) = Pin::new(&mut *served).poll(cx) {
+                    return Poll::Ready(Ok(ended.map(|()| Ended::Served)?));
+                }
                 draining = true;
                 drain(Pin::new(served));
             }

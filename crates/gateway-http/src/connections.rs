@@ -15,7 +15,7 @@
 //! | phase | entered | what the connection does |
 //! |---|---|---|
 //! | `Serve` | at the start | serves |
-//! | `Drain` | the server drains, or the connection was idle too long | finishes what it has begun, then closes |
+//! | `Drain` | the server drains, or the connection was idle too long | finishes what it has begun, its first request included, then closes |
 //! | `Late` | a head has not come in time | says so, and closes |
 //! | `Close` | the drain deadline, its client is gone, or the next sweep finds it there still | drops everything at once |
 
@@ -37,6 +37,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How often they are looked at, however short a deadline is.
 const SHORTEST_SWEEP: Duration = Duration::from_millis(5);
+
+/// How long a connection may take for its first byte once the server drains, from its accept. Some are
+/// accepted a moment before, with the request still on its way. May be late by two seconds.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How many bits of a connection's number its key takes: more than there can be descriptors.
 const KEY_BITS: u32 = 32;
@@ -219,6 +223,8 @@ impl Connections {
         let now = shared.now.fetch_add(1, Ordering::Relaxed) + 1;
         let Deadlines { head, idle, grace, .. } = shared.deadlines;
         let [head, idle, grace] = [head, idle, grace].map(|deadline| shared.sweeps(deadline));
+        let drains = shared.phase.load(Ordering::Acquire) != Phase::Serve as u8;
+        let first = if drains { shared.sweeps(FIRST_REQUEST) } else { u64::MAX };
         for slot in shared.slots() {
             let since = |moment: &AtomicU64| now.saturating_sub(moment.load(Ordering::Relaxed));
             let told = Phase::of(slot.phase.load(Ordering::Acquire));
@@ -231,6 +237,7 @@ impl Connections {
                         slot.tell(Phase::Close);
                     }
                 }
+                Activity::Opening if since(&slot.since) > first => slot.tell(Phase::Close),
                 Activity::Opening | Activity::Reading if since(&slot.since) > head => {
                     if told < Phase::Late {
                         shared.passes(Deadline::Head);
@@ -412,9 +419,9 @@ impl Slot {
         Phase::of(self.phase.load(Ordering::Acquire).max(all))
     }
 
-    /// Whether it is to go, once it has finished what it has begun.
+    /// Whether it is to go, once it has finished what it has begun: it was told so, or all will be.
     pub(crate) fn is_going(&self) -> bool {
-        self.phase() != Phase::Serve
+        self.phase() != Phase::Serve || !self.shared.is_ready()
     }
 
     /// The body of a request has been given up before its end.

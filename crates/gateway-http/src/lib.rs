@@ -70,6 +70,7 @@ mod upgrade;
 
 pub use bounds::{Deadline, Deadlines, Limits};
 pub use connection::STREAM_BUFFER;
+pub use connections::FIRST_REQUEST;
 pub use delivery::{Delivery, delivery};
 pub use detached::{Notified, RunOn, notified, run_on};
 pub use exchange::{handler_deadline, set_body_limit};

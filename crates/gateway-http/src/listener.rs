@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway_net::{Stream, TcpListener, UnixListener};
+use gateway_net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use listenfd::ListenFd;
 
 use crate::proxy::Proxies;
@@ -25,6 +25,8 @@ const PASSED_NAMES: &str = "LISTEN_FDNAMES";
 pub struct Listener {
     /// As it was asked for.
     address: String,
+    /// Whether others may listen there as well, each with a socket of its own.
+    shared: bool,
     socket: Socket,
     door: Arc<Door>,
 }
@@ -84,14 +86,18 @@ impl Listener {
     /// # }
     /// ```
     pub fn reserve(address: &str, reuse_port: bool) -> io::Result<Listener> {
+        let mut shared = false;
         let reserved = match address.split_once(':') {
             Some(("unix", path)) => reserve_unix(path),
             Some((PASSED, name)) => passed(Some(name)),
             None if address == PASSED => passed(None),
-            _ => TcpListener::reserve(address, reuse_port).map(Socket::Tcp),
+            _ => {
+                shared = reuse_port;
+                TcpListener::reserve(address, reuse_port).map(Socket::Tcp)
+            }
         };
         let socket = reserved.map_err(|error| explained(address, error))?;
-        Ok(Listener { address: address.to_owned(), socket, door: Arc::default() })
+        Ok(Listener { address: address.to_owned(), shared, socket, door: Arc::default() })
     }
 
     /// Listens, if it does not yet.
@@ -140,7 +146,12 @@ impl Listener {
     }
 
     fn given(socket: Socket) -> Listener {
-        Listener { address: "the listener given".to_owned(), socket, door: Arc::default() }
+        Listener {
+            address: "the listener given".to_owned(),
+            shared: false,
+            socket,
+            door: Arc::default(),
+        }
     }
 
     /// Waits for the next connection.
@@ -153,16 +164,48 @@ impl Listener {
     ///
     /// Dropping it loses no connection.
     pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
-        let (stream, address) = match &mut self.socket {
+        match &mut self.socket {
             Socket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                // Refused only by a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                (stream.any(), Some(address))
+                listener.accept().await.map(|accepted| self.over_tcp(accepted))
             }
-            Socket::Unix(_, listener) => (listener.accept().await.map(Stream::any)?, None),
-        };
-        Ok(Accepted { stream, address, door: self.door.clone() })
+            Socket::Unix(_, listener) => {
+                listener.accept().await.map(|stream| self.over_unix(stream))
+            }
+        }
+    }
+
+    /// Leaves those who come from now on to others, where there may be any.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn leave_port(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(listener) if self.shared => listener.leave_port(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a connection that waits in the system's queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::accept`]; and `WouldBlock` when there is none.
+    pub(crate) fn try_accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.try_accept().map(|accepted| self.over_tcp(accepted)),
+            Socket::Unix(_, listener) => listener.try_accept().map(|stream| self.over_unix(stream)),
+        }
+    }
+
+    fn over_tcp(&self, (stream, address): (TcpStream, SocketAddr)) -> Accepted {
+        // Refused only by a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        Accepted { stream: stream.any(), address: Some(address), door: self.door.clone() }
+    }
+
+    fn over_unix(&self, stream: UnixStream) -> Accepted {
+        Accepted { stream: stream.any(), address: None, door: self.door.clone() }
     }
 }
 
@@ -233,10 +276,10 @@ fn mode(option: &str) -> io::Result<u32> {
 
 /// A socket file, and nobody listens on it.
 fn is_left_behind(path: &Path) -> bool {
-    use std::os::unix::{fs::FileTypeExt, net::UnixStream};
+    use std::os::unix::{fs::FileTypeExt, net};
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && net::UnixStream::connect(path).is_err_and(refused)
 }
 
 /// Takes a socket that a service manager has passed: the first, or the one of this name.

@@ -18,6 +18,7 @@ use crate::departures::{Departures, Watch, departures};
 use crate::lifespan::{Attach, Lifespan};
 use crate::listener::Listener;
 use crate::monitor::Monitor;
+use crate::transport::Accepted;
 
 /// How long the accept loop rests when the system is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -78,6 +79,7 @@ impl<A: App> Server<A> {
 
     /// How long it goes on as usual, but for its readiness, when it is told to shut down: none, unless
     /// told otherwise. A load balancer needs this long to notice, and to send nobody here any more.
+    /// Connections of HTTP/1.1 that are used meanwhile end with the answer, which says so.
     #[must_use]
     pub fn drain_delay(mut self, delay: Duration) -> Server<A> {
         self.drain_delay = delay;
@@ -203,8 +205,9 @@ impl<A: App> Bound<A> {
     }
 
     /// Starts the lifespan, serves until `shutdown` is over, then drains: it is ready no more, goes on
-    /// for the drain delay, accepts no more, closes idle connections, lets requests in hand finish
-    /// until the drain deadline, and stops the lifespan.
+    /// for the drain delay, accepts those who wait already and nobody else, closes idle connections,
+    /// lets requests in hand finish until the drain deadline, and stops the lifespan. A connection
+    /// without a request so far has [`FIRST_REQUEST`](crate::FIRST_REQUEST) for its first.
     ///
     /// # Errors
     ///
@@ -245,6 +248,10 @@ impl<A: App> Bound<A> {
             .await
         };
         shared.set_ready(false);
+        if served.is_ok() {
+            connections.tell(Phase::Drain);
+            accept_waiting(&listener, (&app, &running.attach), &connections, &watch);
+        }
         drop(listener);
         if served.is_ok() {
             drain(&connections, &mut departures).await;
@@ -277,15 +284,7 @@ async fn accept<A: App>(
         match listener.accept().await {
             Ok(accepted) => {
                 resting = false;
-                let connection = connections.admit();
-                match accepted.stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
-                    Ok(()) => {
-                        let (app, attach) = (app.clone(), attach.clone());
-                        drop(spawn(connection::serve(app, attach, accepted, connection)));
-                    }
-                    // The system's limit on what may be watched: as good as no descriptor.
-                    Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),
-                }
+                begin(accepted, (app, attach), connections, watch);
             }
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) if concerns_the_connection(&error) => {
@@ -300,6 +299,46 @@ async fn accept<A: App>(
                 sleep(ACCEPT_REST).await;
             }
         }
+    }
+}
+
+/// Accepts those who wait in the system's queue, as far as there are places: the system has told them
+/// that they are connected, and resets them when the listener is closed.
+fn accept_waiting<A: App>(
+    listener: &Listener,
+    serves: (&Arc<A>, &Attach),
+    connections: &Connections,
+    watch: &Watch,
+) {
+    if let Err(error) = listener.leave_port() {
+        tracing::warn!(%error, "cannot leave newcomers to others, some may be reset");
+    }
+    let shared = connections.shared();
+    while shared.len() < shared.limits.connections {
+        match listener.try_accept() {
+            Ok(accepted) => begin(accepted, serves, connections, watch),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if concerns_the_connection(&error) => {}
+            Err(error) => return tracing::warn!(%error, "cannot accept those who wait"),
+        }
+    }
+}
+
+/// Serves a connection, in a task of its own.
+fn begin<A: App>(
+    accepted: Accepted,
+    (app, attach): (&Arc<A>, &Attach),
+    connections: &Connections,
+    watch: &Watch,
+) {
+    let connection = connections.admit();
+    match accepted.stream.fd().and_then(|fd| watch.add(fd, connection.number())) {
+        Ok(()) => {
+            let (app, attach) = (app.clone(), attach.clone());
+            drop(spawn(connection::serve(app, attach, accepted, connection)));
+        }
+        // The system's limit on what may be watched: as good as no descriptor.
+        Err(error) => tracing::warn!(%error, "cannot watch a connection, closing it"),
     }
 }
 
@@ -328,7 +367,6 @@ async fn look_after(
 
 async fn drain(connections: &Connections, departures: &mut Departures) {
     let deadline = connections.shared().deadlines.drain;
-    connections.tell(Phase::Drain);
     let gone = || std::future::poll_fn(|cx| connections.poll_gone(cx));
     let drained = async {
         let mut gone = pin!(gone());

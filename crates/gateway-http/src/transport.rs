@@ -141,8 +141,8 @@ impl Accepted {
         // In a box, for what a handshake takes would be taken all through the connection's life.
         let mut opening = Box::pin(door.open(stream, address, slot));
         std::future::poll_fn(|cx| match connection.phase(cx) {
-            Phase::Serve => opening.as_mut().poll(cx),
-            Phase::Drain | Phase::Late | Phase::Close => Poll::Ready(None),
+            Phase::Serve | Phase::Drain => opening.as_mut().poll(cx),
+            Phase::Late | Phase::Close => Poll::Ready(None),
         })
         .await
     }

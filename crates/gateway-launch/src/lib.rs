@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod descriptors;
 mod manager;
 mod options;
 mod signals;
@@ -82,6 +83,7 @@ pub fn launch(server: Server<impl App>) -> ExitCode {
         Err(status) => return status,
     };
     log(options.log(), options.log_format);
+    descriptors::raise();
     match start(server, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use gateway_core::{Direction, Socket, poll_io};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, acceptfrom_with, sockopt,
 };
+use socket2::{SockFilter, SockRef};
 
 use crate::stream::{TcpStream, UnixStream};
 
@@ -21,6 +22,16 @@ use crate::stream::{TcpStream, UnixStream};
 const BACKLOG: i32 = 1024;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// Drops each segment with the flag SYN, which is the bit of value 2 in byte 13 of TCP's header: RFC
+/// 9293, section 3.1. The instructions are those of the classic packet filter: load this byte; go on,
+/// or skip one, as the bit says; keep nothing; keep all.
+const WITHOUT_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 2),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// Accepts TCP connections.
 #[derive(Debug)]
@@ -91,11 +102,30 @@ impl TcpListener {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        poll_io(&mut self.socket, Direction::Read, cx, |fd| {
-            let (fd, peer) = acceptfrom_with(fd, FLAGS)?;
-            let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
-            Ok(((TcpStream::new(fd), peer), false))
-        })
+        poll_io(&mut self.socket, Direction::Read, cx, |fd| Ok((accept_tcp(fd)?, false)))
+    }
+
+    /// Takes a connection that waits in the system's queue, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::accept`]; and `WouldBlock` when there is none.
+    pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        accept_tcp(self.socket.fd()?)
+    }
+
+    /// Takes no part any more in what comes to a port that others listen on as well: who begins to
+    /// connect gets no answer here, asks again after a second, and finds one of the others if this
+    /// listener has been dropped by then. Connections that are there already stay as they are.
+    ///
+    /// For what [`TcpListener::reserve`] has made with `reuse_port`: on a socket that another process
+    /// has as well, it would hold there, too.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn leave_port(&self) -> io::Result<()> {
+        SockRef::from(&self.socket.fd()?).attach_filter(&WITHOUT_SYN)
     }
 
     /// The address it listens on.
@@ -200,6 +230,15 @@ impl UnixListener {
             Ok((UnixStream::new(accept_with(fd, FLAGS)?), false))
         })
     }
+
+    /// Takes a connection that waits in the system's queue, and waits for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnixListener::accept`]; and `WouldBlock` when there is none.
+    pub fn try_accept(&self) -> io::Result<UnixStream> {
+        Ok(UnixStream::new(accept_with(self.socket.fd()?, FLAGS)?))
+    }
 }
 
 impl TryFrom<std::os::unix::net::UnixListener> for UnixListener {
@@ -211,6 +250,12 @@ impl TryFrom<std::os::unix::net::UnixListener> for UnixListener {
         listener.listen()?;
         Ok(listener)
     }
+}
+
+fn accept_tcp(fd: BorrowedFd<'_>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (fd, peer) = acceptfrom_with(fd, FLAGS)?;
+    let peer = peer.ok_or(rustix::io::Errno::CONNABORTED)?.try_into()?;
+    Ok((TcpStream::new(fd), peer))
 }
 
 /// A TCP socket with one address, as std makes it, but for the listening.

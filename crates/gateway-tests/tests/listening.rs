@@ -9,13 +9,15 @@ use std::{env, fs, process, thread};
 
 use futures_channel::oneshot;
 use gateway_core::{Body, Host, Request, Response};
-use gateway_http::{Listener, Server};
-use gateway_tests::{PATIENCE, Serving, on_every_host};
+use gateway_http::{Activity, Listener, Server};
+use gateway_tests::{Client, PATIENCE, Serving, eventually, on_every_host};
 
 on_every_host!(2:
     a_reserved_port_refuses_clients_until_the_server_serves,
     servers_that_say_so_share_a_port,
     a_socket_file_has_the_permissions_asked_for,
+    those_who_wait_are_served_though_the_server_drains,
+    a_request_under_way_is_served_though_the_server_drains,
 );
 
 fn a_reserved_port_refuses_clients_until_the_server_serves(host: impl Host + Send + 'static) {
@@ -108,4 +110,46 @@ fn a_socket_file_has_the_permissions_asked_for(host: impl Host + Send + 'static)
         });
         assert!(!path.exists(), "the file goes with the server");
     }
+}
+
+/// More than a coroutine has answered in one poll.
+const WAITING: usize = 300;
+
+fn those_who_wait_are_served_though_the_server_drains(host: impl Host + Send + 'static) {
+    let echo = async |request: Request| Response::new(Body::from(request.uri().path().to_owned()));
+    let bound = Server::new(echo).bind("127.0.0.1:0").unwrap();
+    let address = bound.listener().local_addr().unwrap();
+    let clients = (0..WAITING).map(|n| {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Client::new(stream);
+        client.send(format!("GET /{n} HTTP/1.1\r\nhost: t\r\n\r\n"));
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    // It is told to drain before it has accepted anybody.
+    host.run(bound.serve(async {})).unwrap();
+    for (n, mut client) in clients.into_iter().enumerate() {
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.field("connection")), (format!("/{n}"), Some("close")));
+    }
+}
+
+fn a_request_under_way_is_served_though_the_server_drains(host: impl Host + Send + 'static) {
+    let app = async |_: Request| Response::new(Body::from("ok"));
+    let mut serving = Serving::start(host, Server::new(app));
+    let (mut begun, mut silent) = (serving.connect(), serving.connect());
+    // It might still become the preface of HTTP/2.
+    begun.send("P");
+    eventually("the byte is read", || {
+        let connections = serving.monitor.connections();
+        connections.into_iter().any(|(what, count)| what == Activity::Reading && count == 1)
+    });
+    serving.drain();
+    eventually("nobody listens", || TcpStream::connect(serving.address).is_err());
+    begun.send("OST / HTTP/1.1\r\nhost: t\r\ncontent-length: 0\r\n\r\n");
+    let answer = begun.answer();
+    assert_eq!((answer.text().as_str(), answer.field("connection")), ("ok", Some("close")));
+    assert!(silent.is_closed(), "who says nothing is not waited for");
+    serving.end().unwrap();
 }
