@@ -495,10 +495,12 @@ fn a_lifespan_begins_before_the_first_request_and_ends_after_the_last(
         }
     };
     let [start, stop, start_cache, stop_cache] = [(); 4].map(|()| report.clone());
+    let (open, opened) = futures_channel::oneshot::channel::<()>();
     let server = Server::new(app)
         .lifespan(
             async move || {
-                sleep(Duration::from_millis(20)).await;
+                start.say("begun");
+                let _ = opened.await;
                 start.say("pool starts");
                 Ok(Pool("a pool"))
             },
@@ -518,10 +520,15 @@ fn a_lifespan_begins_before_the_first_request_and_ends_after_the_last(
             },
         );
     let mut serving = Serving::start(host, server);
-    let mut client = serving.connect();
-    client.send(WAIT);
+    assert_eq!(next(&reports), "begun");
+    assert!(std::net::TcpStream::connect(serving.address).is_err(), "nobody listens yet");
+    assert!(!serving.monitor.is_ready());
+    open.send(()).expect("it waits");
     assert_eq!(next(&reports), "pool starts");
     assert_eq!(next(&reports), "cache starts");
+    gateway_tests::eventually("it is ready", || serving.monitor.is_ready());
+    let mut client = serving.connect();
+    client.send(WAIT);
     assert_eq!(next(&reports), "request with a pool");
     serving.drain();
     assert_eq!(client.answer().status, 200);
