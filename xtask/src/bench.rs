@@ -19,6 +19,9 @@ const PEER: &str = "raw-hyper";
 /// The hosts, in the order of the table.
 const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 
+/// One axum router on its own server, and on a gateway host. Measured when they are asked for.
+const ROUTERS: [&str; 2] = ["axum", "gateway-axum"];
+
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
 
@@ -135,8 +138,10 @@ fn number(option: &str, word: Option<&String>, least: usize) -> Result<usize, St
 }
 
 fn host(word: &str) -> Result<&'static str, String> {
-    let found = HOSTS.iter().find(|host| **host == word);
-    found.copied().ok_or_else(|| format!("there is no host `{word}`; there are {HOSTS:?}"))
+    let found = HOSTS.iter().chain(&ROUTERS).find(|host| **host == word);
+    found.copied().ok_or_else(|| {
+        format!("there is no host `{word}`; there are {HOSTS:?}, and the routers {ROUTERS:?}")
+    })
 }
 
 /// The value, if there is one; an error is kept for the end, so that the others are measured.
@@ -163,6 +168,8 @@ fn build() -> Result<(), String> {
 fn server(name: &str) -> Vec<&str> {
     match name {
         PEER => vec!["bench/target/release/raw-hyper"],
+        "axum" => vec!["bench/target/release/axum"],
+        "gateway-axum" => vec!["bench/target/release/gateway-axum"],
         host => vec!["bench/target/release/gateway", host],
     }
 }
@@ -329,6 +336,7 @@ mod tests {
         let plan = Plan { requests: 500, rounds: 3, hosts: vec!["smol", "tokio"] };
         assert_eq!(parse("smol --rounds 3 tokio --requests 500"), Ok(plan));
         assert_eq!(parse("").unwrap().hosts, HOSTS);
+        assert_eq!(parse("gateway-axum axum").unwrap().hosts, ["gateway-axum", "axum"]);
     }
 
     #[test]
