@@ -1,14 +1,15 @@
 //! `ServiceApp`: a tower service as an app.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_core::{App, BoxError, Error, Fault, Request, Response, Sleep, sleep};
 use http::StatusCode;
 use http_body::Body as HttpBody;
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::{RequestBody, body, failed};
@@ -85,24 +86,81 @@ where
     S: Clone + Send + Sync + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    async fn call(&self, request: Request) -> Result<Response, Error> {
-        let mut service = self.0.clone();
-        let mut waiting = None;
-        poll_fn(|cx| match service.poll_ready(cx) {
-            Poll::Ready(ready) => Poll::Ready(ready.map_err(failed)),
-            Poll::Pending => poll_late(&mut waiting, cx).map(Err),
-        })
-        .await?;
-        let request = request.map(RequestBody);
-        service.call(request).await.map(|response| response.map(body)).map_err(failed)
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+        let (mut service, request) = (self.0.clone(), request.map(RequestBody));
+        // Most services are ready at once, and then their requests need not be kept on the way.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Answer::Begun { answer: service.call(request) },
+            Poll::Ready(Err(error)) => Answer::Failed { error: Some(failed(error)) },
+            Poll::Pending => late(service, request),
+        }
     }
 }
 
+pin_project! {
+    /// A service on its way to an answer.
+    #[project = AnswerProjected]
+    enum Answer<S, F> {
+        Begun { #[pin] answer: F },
+        Late { late: Box<Late<S>> },
+        Failed { error: Option<Error> },
+    }
+}
+
+/// A request that waits for its service to be ready.
+struct Late<S> {
+    service: S,
+    request: Option<http::Request<RequestBody>>,
+    deadline: Sleep,
+}
+
 #[cold]
-fn poll_late(waiting: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Error> {
-    let waiting = waiting.get_or_insert_with(|| sleep(READY_DEADLINE));
-    Pin::new(waiting).poll(cx).map(|()| {
+fn late<S, F>(service: S, request: http::Request<RequestBody>) -> Answer<S, F> {
+    let late = Late { service, request: Some(request), deadline: sleep(READY_DEADLINE) };
+    Answer::Late { late: Box::new(late) }
+}
+
+impl<S, B> Future for Answer<S, S::Future>
+where
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error: Into<BoxError>>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match self.as_mut().project() {
+            AnswerProjected::Begun { answer } => answer,
+            AnswerProjected::Late { late } => {
+                let answer = ready!(late.poll(cx))?;
+                self.set(Answer::Begun { answer });
+                return self.poll(cx);
+            }
+            AnswerProjected::Failed { error } => {
+                let error = error.take().expect("it is not polled after its end");
+                return Poll::Ready(Err(error));
+            }
+        };
+        answer.poll(cx).map(|answer| match answer {
+            Ok(response) => Ok(response.map(body)),
+            Err(error) => Err(failed(error)),
+        })
+    }
+}
+
+impl<S> Late<S>
+where
+    S: Service<http::Request<RequestBody>, Error: Into<BoxError>>,
+{
+    #[cold]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<S::Future, Error>> {
+        if let Poll::Ready(ready) = self.service.poll_ready(cx) {
+            ready.map_err(failed)?;
+            let request = self.request.take().expect("it is called once");
+            return Poll::Ready(Ok(self.service.call(request)));
+        }
+        ready!(Pin::new(&mut self.deadline).poll(cx));
         let message = format!("the service was not ready within {READY_DEADLINE:?}");
-        Error::new(Fault::Application, StatusCode::SERVICE_UNAVAILABLE, message)
-    })
+        let unready = Error::new(Fault::Application, StatusCode::SERVICE_UNAVAILABLE, message);
+        Poll::Ready(Err(unready))
+    }
 }
