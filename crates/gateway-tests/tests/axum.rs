@@ -763,10 +763,28 @@ fn an_app_is_a_route_of_axums_own_server_with_timers_inside() {
         for _ in 0..3 {
             client.send("POST /app/path HTTP/1.1\r\nhost: t\r\ncontent-length: 8\r\n\r\n; a body");
             assert_eq!(client.answer().text(), "/path; a body; the end");
-            hears.recv_timeout(PATIENCE).expect("what is dropped with the body can still spawn");
+            hears.recv_timeout(PATIENCE).expect("what ends with the body can still spawn");
         }
         client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n");
         assert_eq!(client.answer().text(), "axum's own");
+    });
+}
+
+#[test]
+fn a_body_that_is_given_up_is_dropped_under_its_trampoline() {
+    let (told, hears) = mpsc::channel();
+    let router = |trampoline| {
+        let app = service_on(trampoline, move |request| waits(request, told.clone()));
+        Router::new().route_service("/", app)
+    };
+    on_axums_own_server(router, move |address| {
+        let mut client = connect(address);
+        client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 8\r\n\r\nhalf");
+        // The response is on its way, and waits for the rest of the request.
+        while client.line().expect("the body begins") != "/" {}
+        reset_when_dropped(&client);
+        drop(client);
+        hears.recv_timeout(PATIENCE).expect("what is dropped with the body can still spawn");
     });
 }
 
