@@ -1,4 +1,57 @@
 //! A tower service as an app, and an app as a tower service: axum on every host, and back.
+//!
+//! # The idea
+//!
+//! A tower service is a function from a request to a future of a response, and so is an app. What
+//! stands between is small: who is ready when, whose body it is, and who answers a yield.
+//!
+//! | from | to | by |
+//! |---|---|---|
+//! | a tower service, an axum `Router` for example | an app, on every host | [`app`](crate::app()) |
+//! | an app | a service, inside an app | [`service`](crate::service()) |
+//! | an app | a service, in a server of axum's or hyper's | [`service_on`] |
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     let router = Router::new().route("/", get("hello"));
+//!     gateway_launch::main(gateway_tower::app(router))
+//! }
+//! ```
+//!
+//! What axum and tower-http have for tokio alone is here for every host: [`TimeoutLayer`] and
+//! [`keep_alive`](crate::keep_alive()). A WebSocket is `gateway_websocket::accept` in a handler. The
+//! guide `docs/guide-axum.md` lists what works as it is, what to use instead, and what needs the tokio
+//! host.
+//!
+//! # What is not portable
+//!
+//! A service that needs tokio and is on another host panics: "there is no reactor running". That is
+//! a 500, as any panic of an app's is, and the log has the panic's text. On the tokio host it works.
+//!
+//! # Bounds
+//!
+//! | bound | value | beyond it |
+//! |---|---|---|
+//! | [`READY_DEADLINE`]: a service that is not ready | 30 s | 503 |
+//!
+//! Nothing is buffered here: a body is asked for its next frame when the other side has taken the
+//! last one. As many requests wait as the server has in hand.
+//!
+//! # What it costs
+//!
+//! COSTS
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `app.rs` | a service as an app: readiness |
+//! | `service.rs` | an app as a service: its trampoline |
+//! | `body.rs` | bodies and errors on their way across |
+//! | `timeout.rs` | a deadline for a response |
+//! | `keep_alive.rs` | server-sent events that are never silent for long |
+
 #![forbid(unsafe_code)]
 
 mod app;
@@ -6,6 +59,11 @@ mod body;
 mod keep_alive;
 mod service;
 mod timeout;
+
+/// The guide's programs, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-axum.md")]
+pub struct Guide;
 
 pub use app::{READY_DEADLINE, ServiceApp, app};
 pub use body::RequestBody;
