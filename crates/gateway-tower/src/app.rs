@@ -22,8 +22,9 @@ pub const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Each request has a clone of the service, which is made ready and then called, as axum and hyper
 /// do. A service that is not ready keeps its request waiting, for [`READY_DEADLINE`] at most.
 ///
-/// The service reads the request's body as it arrives ([`RequestBody`]), and the body that it answers
-/// with is read as it is sent: neither is copied. Extensions of the request arrive with it.
+/// The service reads the request's body as it arrives ([`RequestBody`]), and the body that it
+/// answers with is read as it is sent: neither is copied. Extensions of the request arrive with
+/// it.
 ///
 /// It must be `Clone` and `Sync`: where it is boxed, take tower's `BoxCloneSyncService`. One that
 /// takes axum's own body alone has its requests mapped first: `map_request(|request| request.map(
@@ -32,8 +33,8 @@ pub const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// The app's error is the service's: with the fault and the status of the [`Error`] that it is or
-/// holds within, or else the application's fault, 500. It is the application's fault, with 503, when
-/// the service was not ready in time.
+/// holds within, or else the application's fault, 500. It is the application's fault, with 503,
+/// when the service was not ready in time.
 ///
 /// # Cancel safety
 ///
@@ -42,20 +43,24 @@ pub const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// ```
 /// use axum::extract::{Path, State};
 /// use axum::{Json, Router, routing::get};
-/// use std::process::ExitCode;
+/// use gateway_core::{App, Body, Host};
 ///
-/// async fn item(State(shop): State<&'static str>, Path(id): Path<u32>) -> Json<(&'static str, u32)> {
+/// type Item = (&'static str, u32);
+///
+/// async fn item(State(shop): State<&'static str>, Path(id): Path<u32>) -> Json<Item> {
 ///     Json((shop, id))
 /// }
 ///
-/// fn main() -> ExitCode {
-///     let router = Router::new().route("/items/{id}", get(item)).with_state("corner shop");
-///     # let main = |_: &dyn std::any::Any| ExitCode::SUCCESS;
-///     # return main(&gateway_tower::app(router));
-///     # }
-///     # fn unused(router: axum::Router) -> ExitCode {
-///     gateway_launch::main(gateway_tower::app(router))
-/// }
+/// # fn main() -> Result<(), gateway_core::BoxError> {
+/// let router = Router::new().route("/items/{id}", get(item)).with_state("corner shop");
+/// let app = gateway_tower::app(router);
+///
+/// let host = gateway_tokio::Tokio::new(1)?;
+/// let request = http::Request::get("/items/7").body(Body::empty())?;
+/// let response = host.run(app.call(request))?;
+/// assert_eq!(host.run(response.into_body().collect(100))?, r#"["corner shop",7]"#);
+/// # Ok(())
+/// # }
 /// ```
 pub fn app<S, B>(service: S) -> ServiceApp<S>
 where

@@ -13,8 +13,8 @@ use pin_project_lite::pin_project;
 /// What is sent in a silence: a comment, which clients pass over, and an empty line.
 const COMMENT: &[u8] = b":\n\n";
 
-/// Lets a response of server-sent events say something at least once in `interval`, so that no proxy
-/// takes its connection for dead: what axum's `Sse::keep_alive` does, on every host.
+/// Lets a response of server-sent events say something at least once in `interval`, so that no
+/// proxy takes its connection for dead: what axum's `Sse::keep_alive` does, on every host.
 ///
 /// A comment is sent between events alone: not while the last frame has left an event unfinished.
 /// axum's `Sse` sends whole events.

@@ -7,7 +7,7 @@
 //!
 //! | from | to | by |
 //! |---|---|---|
-//! | a tower service, an axum `Router` for example | an app, on every host | [`app`](crate::app()) |
+//! | a tower service, an axum `Router`, say | an app, on every host | [`app`](crate::app()) |
 //! | an app | a service, inside an app | [`service`](crate::service()) |
 //! | an app | a service, in a server of axum's or hyper's | [`service_on`] |
 //!
@@ -22,14 +22,15 @@
 //! ```
 //!
 //! What axum and tower-http have for tokio alone is here for every host: [`TimeoutLayer`] and
-//! [`keep_alive`](crate::keep_alive()). A WebSocket is `gateway_websocket::accept` in a handler. The
-//! guide `docs/guide-axum.md` lists what works as it is, what to use instead, and what needs the tokio
-//! host.
+//! [`keep_alive`](crate::keep_alive()). A WebSocket is `gateway_websocket::accept` in a handler.
+//! The guide `docs/guide-axum.md` lists what works as it is, what to use instead, and what needs
+//! the tokio host.
 //!
 //! # What is not portable
 //!
-//! A service that needs tokio and is on another host panics: "there is no reactor running". That is
-//! a 500, as any panic of an app's is, and the log has the panic's text. On the tokio host it works.
+//! A service that needs tokio and is on another host panics: "there is no reactor running". That
+//! is a 500, as any panic of an app's is, and the log has the panic's text. On the tokio host it
+//! works.
 //!
 //! # Bounds
 //!
@@ -42,7 +43,20 @@
 //!
 //! # What it costs
 //!
-//! COSTS
+//! One router with one route, a small request, one thread, on tokio
+//! (`cargo xtask bench tokio axum gateway-axum`; axum 0.8.9, hyper 1.12, Rust 1.95):
+//!
+//! | server | instructions per request | ÷ axum's own server | system calls |
+//! |---|---:|---:|---:|
+//! | axum's own | 12,292 | 1.00 | 2.07 |
+//! | the gateway, with the router | 13,961 | 1.14 | 2.08 |
+//! | the gateway, without a router | 9,410 | 0.77 | 2.07 |
+//! | raw hyper, without a router | 7,509 | 0.61 | 2.07 |
+//!
+//! The bridge is not where the difference is. A router adds 4,551 instructions to the gateway's
+//! server and 4,783 to raw hyper, with what axum's own server does besides. The gateway's server
+//! itself takes 1,901 more than raw hyper: for its checks of requests and responses, for deadlines
+//! and departures.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -59,11 +73,6 @@ mod body;
 mod keep_alive;
 mod service;
 mod timeout;
-
-/// The guide's programs, compiled as they stand.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide-axum.md")]
-pub struct Guide;
 
 pub use app::{READY_DEADLINE, ServiceApp, app};
 pub use body::RequestBody;

@@ -47,13 +47,13 @@ pub fn service<A: App>(app: A) -> AppService<A> {
     AppService { app: Arc::new(app), trampoline: None }
 }
 
-/// Makes a tower service of an app, for use where no coroutine is: in a server of axum's or hyper's
-/// on tokio, for example. `trampoline` answers what the app yields, and what the body of its response
-/// does.
+/// Makes a tower service of an app, for use where no coroutine is: in a server of axum's or
+/// hyper's on tokio, for example. `trampoline` answers what the app yields, and what the body of
+/// its response does.
 ///
 /// Apart from that it is [`service`]. [`disconnected`](gateway_core::disconnected) and
-/// [`draining`](gateway_core::draining) never end there: a foreign server tells nobody. A client that
-/// has left cancels the app, as far as that server notices.
+/// [`draining`](gateway_core::draining) never end there: a foreign server tells nobody. A client
+/// that has left cancels the app, as far as that server notices.
 ///
 /// ```
 /// use axum::Router;

@@ -35,7 +35,8 @@ use tower_service::Service;
 ///     "at last"
 /// }
 ///
-/// let limit = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(2));
+/// let late = StatusCode::SERVICE_UNAVAILABLE;
+/// let limit = TimeoutLayer::with_status_code(late, Duration::from_secs(2));
 /// let router: Router = Router::new().route("/", get(slow)).layer(limit);
 /// # drop(router);
 /// ```
