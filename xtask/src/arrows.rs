@@ -9,7 +9,7 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 14] = [
+const ARROWS: [Row; 15] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
@@ -21,6 +21,11 @@ const ARROWS: [Row; 14] = [
         "gateway-websocket",
         &["gateway-core", "gateway-http"],
         "a WebSocket is an upgrade of the server's, on any host, so names none",
+    ),
+    (
+        "gateway-tower",
+        &["gateway-core"],
+        "a service is an app on any host and in any server, so names none",
     ),
     ("gateway-tokio", &["gateway-core"], HOST),
     ("gateway-smol", &["gateway-core"], HOST),
@@ -53,6 +58,7 @@ const ARROWS: [Row; 14] = [
             "gateway-net",
             "gateway-http",
             "gateway-websocket",
+            "gateway-tower",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",
@@ -74,6 +80,7 @@ const ARROWS: [Row; 14] = [
             "gateway-net",
             "gateway-http",
             "gateway-websocket",
+            "gateway-tower",
             "gateway-tokio",
             "gateway-smol",
             "gateway-async-std",

@@ -24,6 +24,9 @@ const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 const AROUND: [&str; 5] =
     ["tokio+ids", "tokio+log", "tokio+metrics", "tokio+lint-app", "tokio+lint"];
 
+/// One axum router on its own server, and on a gateway host. Measured when they are asked for.
+const ROUTERS: [&str; 2] = ["axum", "gateway-axum"];
+
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
 
@@ -140,8 +143,9 @@ fn number(option: &str, word: Option<&String>, least: usize) -> Result<usize, St
 }
 
 fn host(word: &str) -> Result<&'static str, String> {
-    let found = HOSTS.iter().chain(&AROUND).find(|host| **host == word);
-    let unknown = || format!("there is no host `{word}`; there are {HOSTS:?} and {AROUND:?}");
+    let found = HOSTS.iter().chain(&AROUND).chain(&ROUTERS).find(|host| **host == word);
+    let unknown =
+        || format!("there is no host `{word}`; there are {HOSTS:?}, {AROUND:?} and {ROUTERS:?}");
     found.copied().ok_or_else(unknown)
 }
 
@@ -169,10 +173,9 @@ fn build() -> Result<(), String> {
 fn server(name: &str) -> Vec<&str> {
     match name {
         PEER => vec!["bench/target/release/raw-hyper"],
-        name => {
-            let words = name.split('+');
-            ["bench/target/release/gateway"].into_iter().chain(words).collect()
-        }
+        "axum" => vec!["bench/target/release/axum"],
+        "gateway-axum" => vec!["bench/target/release/gateway-axum"],
+        host => vec!["bench/target/release/gateway", host],
     }
 }
 
@@ -339,6 +342,7 @@ mod tests {
         assert_eq!(parse("smol --rounds 3 tokio --requests 500"), Ok(plan));
         assert_eq!(parse("").unwrap().hosts, HOSTS);
         assert_eq!(parse("tokio tokio+log").unwrap().hosts, ["tokio", "tokio+log"]);
+        assert_eq!(parse("gateway-axum axum").unwrap().hosts, ["gateway-axum", "axum"]);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use crate::command::{self, cargo};
 const RUNTIME_FEATURES: [&str; 5] = ["rt", "rt-multi-thread", "net", "time", "full"];
 
 /// The crates in which tokio must not be a runtime.
-const WITHOUT_TOKIO: [&str; 8] = [
+const WITHOUT_TOKIO: [&str; 9] = [
     "gateway-core",
     "gateway-net",
     "gateway-http",
     "gateway-websocket",
     "gateway-operations",
+    "gateway-tower",
     "gateway-smol",
     "gateway-async-std",
     "gateway-blocking",

@@ -18,6 +18,11 @@ pub mod chromium;
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 
+/// The programs of the guide for axum, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-axum.md")]
+pub struct GuideForAxum;
+
 /// The four hosts, for [`on_every_host!`].
 pub mod hosts {
     pub use gateway_async_std::AsyncStd;
