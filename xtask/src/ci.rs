@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo};
-use crate::{Failure, arrows, lines, rolling, soak, spec, tree, wire};
+use crate::{Failure, arrows, lines, packages, rolling, soak, spec, tree, wire};
 
 /// One check: its name on the command line, what it makes sure of, and how.
 struct Section {
@@ -101,6 +101,8 @@ fn clippy() -> Result<(), String> {
 }
 
 fn test() -> Result<(), String> {
+    // Without it the tests with a browser are skipped, which continuous integration forbids.
+    packages::provide("chromium", "chromium")?;
     if command::is_installed("cargo-nextest") {
         command::run(&mut cargo("nextest run --workspace --locked"))?;
     } else {

@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod lines;
+mod packages;
 mod rolling;
 mod scoreboard;
 mod server;
