@@ -277,7 +277,7 @@ fn refused(
     prop_assert!(matches!(answers[0].status, 400 | 501), "{}: {:?}", shown, answers);
     prop_assert_eq!(answers[0].field("connection"), Some("close"), "{}", shown);
     let called = calls.lock().unwrap();
-    let expected = if reaches_the_app { &called[..] == ["/doubt"] } else { called.is_empty() };
+    let expected = if reaches_the_app { called[..] == ["/doubt"] } else { called.is_empty() };
     prop_assert!(expected, "{}: the app was called with {:?}", shown, called);
     Ok(())
 }
