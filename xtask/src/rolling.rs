@@ -22,8 +22,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo};
-use crate::{Failure, packages};
 use crate::server::{Guard, eventually, free_port};
+use crate::{Failure, packages};
 use load::Load;
 
 /// How long all ways take together, unless told otherwise, in seconds.
@@ -40,6 +40,9 @@ const BETWEEN: u64 = 50;
 const HAPROXY: &str = "docs/deploy/haproxy.cfg";
 const BEHIND: &str =
     "--proxy-from 127.0.0.1 --access-log --log-format json --drain-delay-seconds 1";
+
+/// What a process on a shared port is told. The delay lets connections in use end with an answer.
+const BESIDE: &str = "--reuse-port --drain-delay-seconds 0.1 --log warn";
 
 /// The service manager's.
 const SERVICE: &str = include_str!("../../docs/deploy/app.service");
@@ -167,9 +170,8 @@ fn clients(log: &str) -> Result<u64, String> {
 
 /// One process on a port, and the next beside it before it is told to drain.
 fn shared_port(host: &str, time: Duration) -> Result<(), String> {
-    let start = |address: &str| {
-        Application::start(&mut app(host, &format!("--bind {address} --reuse-port --log warn")))
-    };
+    let start =
+        |address: &str| Application::start(&mut app(host, &format!("--bind {address} {BESIDE}")));
     let mut running = start("127.0.0.1:0")?;
     let place = running.address;
     let load = Load::start(place);

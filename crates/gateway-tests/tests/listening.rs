@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
+use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use futures_channel::oneshot;
@@ -17,6 +18,7 @@ on_every_host!(2:
     servers_that_say_so_share_a_port,
     a_socket_file_has_the_permissions_asked_for,
     those_who_wait_are_served_though_the_server_drains,
+    newcomers_are_left_to_the_others_on_a_port,
     a_request_under_way_is_served_though_the_server_drains,
 );
 
@@ -117,7 +119,9 @@ const WAITING: usize = 300;
 
 fn those_who_wait_are_served_though_the_server_drains(host: impl Host + Send + 'static) {
     let echo = async |request: Request| Response::new(Body::from(request.uri().path().to_owned()));
-    let bound = Server::new(echo).bind("127.0.0.1:0").unwrap();
+    let listener = Listener::reserve("127.0.0.1:0", true).unwrap();
+    listener.listen().unwrap();
+    let bound = Server::new(echo).listen(listener);
     let address = bound.listener().local_addr().unwrap();
     let clients = (0..WAITING).map(|n| {
         let stream = TcpStream::connect(address).unwrap();
@@ -133,6 +137,34 @@ fn those_who_wait_are_served_though_the_server_drains(host: impl Host + Send + '
         let answer = client.answer();
         assert_eq!((answer.text(), answer.field("connection")), (format!("/{n}"), Some("close")));
     }
+}
+
+fn newcomers_are_left_to_the_others_on_a_port(host: impl Host + Send + 'static) {
+    let first = gateway_net::TcpListener::reserve("127.0.0.1:0", true).unwrap();
+    first.listen().unwrap();
+    let address = first.local_addr().unwrap();
+    let mut early = TcpStream::connect(address).unwrap();
+    first.leave_port().unwrap();
+    let unanswered = TcpStream::connect_timeout(&address, Duration::from_millis(100)).unwrap_err();
+    assert_eq!(unanswered.kind(), ErrorKind::TimedOut);
+    let second = Listener::reserve(&address.to_string(), true).unwrap();
+    let app = async |_: Request| Response::new(Body::from("second"));
+    second.listen().unwrap();
+    // Each is dealt to one of the two, and has to end up with the second.
+    let connect = move || TcpStream::connect(address).unwrap();
+    let late: Vec<_> = (0..8).map(|_| thread::spawn(connect)).collect();
+    let (accepted, _) = first.try_accept().unwrap();
+    assert_eq!(first.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(first);
+    let _serving = Serving::on(host, Server::new(app).listen(second));
+    for late in late {
+        let mut client = Client::new(late.join().unwrap());
+        client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n");
+        assert_eq!(client.answer().text(), "second");
+    }
+    drop(accepted);
+    early.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(early.read(&mut [0]).unwrap(), 0, "who was there already still has a connection");
 }
 
 fn a_request_under_way_is_served_though_the_server_drains(host: impl Host + Send + 'static) {
