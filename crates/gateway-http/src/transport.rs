@@ -42,6 +42,7 @@ pub(crate) enum Transport {
 }
 
 impl Read for Transport {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,6 +62,7 @@ impl Read for Transport {
 }
 
 impl Write for Transport {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,6 +74,7 @@ impl Write for Transport {
         }
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,10 +86,12 @@ impl Write for Transport {
         }
     }
 
+    #[inline]
     fn is_write_vectored(&self) -> bool {
         true
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(stream) => Write::poll_flush(Pin::new(stream), cx),
