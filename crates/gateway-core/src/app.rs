@@ -61,12 +61,14 @@ where
     F: Fn(Request) -> R + Send + Sync + 'static,
     R: Future<Output: IntoResponse> + Send,
 {
+    #[inline]
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
         Answer { future: self(request) }
     }
 }
 
 impl<A: App> App for Arc<A> {
+    #[inline]
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
         (**self).call(request)
     }
@@ -83,6 +85,7 @@ pub trait IntoResponse {
 }
 
 impl<B: Into<Body>> IntoResponse for http::Response<B> {
+    #[inline]
     fn into_response(self) -> Result<Response, Error> {
         Ok(self.map(Into::into))
     }
@@ -132,6 +135,7 @@ pin_project! {
 impl<F: Future<Output: IntoResponse>> Future for Answer<F> {
     type Output = Result<Response, Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().future.poll(cx).map(IntoResponse::into_response)
     }

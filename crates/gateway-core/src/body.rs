@@ -23,16 +23,14 @@ use crate::error::Error;
 ///
 /// Whoever reads sets the pace. A body is asked for its next frame when the last one has been taken,
 /// so a slow reader suspends the writer, and nothing piles up in between.
-#[derive(Default)]
 pub struct Body {
     kind: Kind,
 }
 
-#[derive(Default)]
+/// Requests and responses are moved a few times each: two kinds of body are smaller than three.
 enum Kind {
-    #[default]
-    Empty,
-    Full(Bytes),
+    /// All of it; an empty body has none.
+    Bytes(Bytes),
     Frames(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
 }
 
@@ -40,7 +38,7 @@ impl Body {
     /// A body without any bytes.
     #[must_use]
     pub fn empty() -> Body {
-        Body::default()
+        Body { kind: Kind::Bytes(Bytes::new()) }
     }
 
     /// Any [`http_body::Body`], trailers included.
@@ -86,6 +84,25 @@ impl Body {
         Body { kind: Kind::Frames(Box::pin(Sent { coroutine, frames })) }
     }
 
+    /// Takes the bytes of a body that has them all at hand, and leaves it empty. None, where it has to
+    /// be read frame by frame.
+    ///
+    /// ```
+    /// use gateway_core::Body;
+    ///
+    /// let mut body = Body::from("hello");
+    /// assert_eq!(body.take_bytes().as_deref(), Some(&b"hello"[..]));
+    /// assert_eq!(body.take_bytes().as_deref(), Some(&b""[..]));
+    /// assert!(Body::coroutine(async |_| Ok(())).take_bytes().is_none());
+    /// ```
+    #[inline]
+    pub fn take_bytes(&mut self) -> Option<Bytes> {
+        match &mut self.kind {
+            Kind::Bytes(bytes) => Some(std::mem::take(bytes)),
+            Kind::Frames(_) => None,
+        }
+    }
+
     /// Reads the whole body, up to `limit` bytes. Trailers are left out.
     ///
     /// # Errors
@@ -96,7 +113,7 @@ impl Body {
     ///
     /// What has been read is lost when this is dropped.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, Error> {
-        if let Kind::Full(bytes) = &mut self.kind {
+        if let Kind::Bytes(bytes) = &mut self.kind {
             if bytes.len() <= limit {
                 return Ok(std::mem::take(bytes));
             }
@@ -118,35 +135,38 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
 
+    #[inline]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.kind = Kind::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
+            Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Frames(frames) => frames.as_mut().poll_frame(cx),
         }
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty => true,
-            Kind::Full(_) => false,
+            Kind::Bytes(bytes) => bytes.is_empty(),
             Kind::Frames(frames) => frames.is_end_stream(),
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Frames(frames) => frames.size_hint(),
         }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body::empty()
     }
 }
 
@@ -158,7 +178,7 @@ impl fmt::Debug for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
-        Body { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
+        Body { kind: Kind::Bytes(bytes) }
     }
 }
 

@@ -137,14 +137,13 @@ impl Client {
         connection.0.facts.get()?.downcast_ref::<T>().cloned()
     }
 
-    /// Makes it the current client, for as long as what this returns lives: it is moved out of `home`,
-    /// and back.
+    /// Makes it the current client, for as long as what this returns lives: it changes places with
+    /// whoever was current before, and back.
     #[inline]
     #[must_use = "it is the current client only as long as this lives"]
     pub fn attend(home: &mut Option<Client>) -> Attended<'_> {
-        let inner = home.take();
-        let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
-        Attended { home, outer }
+        swap(home);
+        Attended(home)
     }
 
     fn tell(&self, news: u8) {
@@ -176,17 +175,19 @@ thread_local! {
 
 /// What [`Client::attend`] returns.
 #[derive(Debug)]
-pub struct Attended<'a> {
-    home: &'a mut Option<Client>,
-    outer: Option<Client>,
-}
+pub struct Attended<'a>(&'a mut Option<Client>);
 
 impl Drop for Attended<'_> {
     #[inline]
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        *self.home = CURRENT.try_with(|current| current.replace(outer)).unwrap_or(None);
+        swap(self.0);
     }
+}
+
+/// On a thread that is ending nobody is current any more, and each stays at home.
+#[inline]
+fn swap(home: &mut Option<Client>) {
+    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(home)));
 }
 
 /// The client of the request in hand.

@@ -1,9 +1,9 @@
 //! `Coroutine`: a future together with the trampoline that drives it.
 //!
 //! Who answers a yield is a matter of dynamic scope, as it is with `yield` in Python: whoever is
-//! driving the coroutine right now. For the length of each poll the coroutine *moves* its trampoline
-//! into a thread-local, and back out when the poll returns or panics: no lock, no reference count,
-//! no unsafe code. Coroutines nest, also across hosts, because each puts back what it found.
+//! driving the coroutine right now. For the length of each poll the coroutine's trampoline *changes
+//! places* with what is in a thread-local, and back when the poll returns or panics: no lock, no
+//! reference count, no unsafe code. So coroutines nest, also across hosts.
 //!
 //! The trampoline is current while the wrapped future is dropped, too, so that a guard's `Drop` may
 //! spawn its clean-up.
@@ -47,7 +47,7 @@ pin_project! {
     ///
     /// Polling panics when the future does, and after completion.
     pub struct Coroutine<F> {
-        trampoline: Option<Arc<dyn Trampoline>>,
+        scope: Option<Scope>,
         #[pin]
         future: Option<F>,
     }
@@ -55,7 +55,7 @@ pin_project! {
     impl<F> PinnedDrop for Coroutine<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _scope = Entered::new(this.trampoline);
+            let _entered = Entered::new(this.scope);
             this.future.set(None);
         }
     }
@@ -64,16 +64,17 @@ pin_project! {
 impl<F: Future> Coroutine<F> {
     /// Wraps `future`, so that `trampoline` answers what it yields.
     pub fn new(trampoline: Arc<dyn Trampoline>, future: F) -> Coroutine<F> {
-        Coroutine { trampoline: Some(trampoline), future: Some(future) }
+        Coroutine { scope: Some(Scope { trampoline, budget: 0 }), future: Some(future) }
     }
 }
 
 impl<F: Future> Future for Coroutine<F> {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let _scope = Entered::new(this.trampoline);
+        let _entered = Entered::new(this.scope);
         let future = this.future.as_mut().as_pin_mut();
         let answer = future.expect("a coroutine is not polled after its end").poll(cx);
         if answer.is_ready() {
@@ -89,29 +90,31 @@ impl<F> fmt::Debug for Coroutine<F> {
     }
 }
 
-/// While it lives, the coroutine's trampoline is the current one.
-struct Entered<'a> {
-    home: &'a mut Option<Arc<dyn Trampoline>>,
-    outer: ManuallyDrop<Option<Scope>>,
-}
+/// While it lives, the coroutine's scope is the current one.
+struct Entered<'a>(&'a mut Option<Scope>);
 
 impl<'a> Entered<'a> {
     #[inline]
-    fn new(home: &'a mut Option<Arc<dyn Trampoline>>) -> Entered<'a> {
-        let inner = home.take().map(|trampoline| Scope { trampoline, budget: YIELDS_PER_POLL });
-        // A thread that is ending has no current trampoline any more: leaves then say so.
-        let outer = CURRENT.try_with(|current| current.replace(inner)).unwrap_or(None);
-        Entered { home, outer: ManuallyDrop::new(outer) }
+    fn new(home: &'a mut Option<Scope>) -> Entered<'a> {
+        if let Some(scope) = home {
+            scope.budget = YIELDS_PER_POLL;
+        }
+        swap(home);
+        Entered(home)
     }
 }
 
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let inner = CURRENT.try_with(|current| current.replace(outer)).unwrap_or(None);
-        *self.home = inner.map(|scope| scope.trampoline);
+        swap(self.0);
     }
+}
+
+/// A thread that is ending has no current scope any more: leaves then say so.
+#[inline]
+fn swap(home: &mut Option<Scope>) {
+    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(home)));
 }
 
 /// The current scope, taken out of its place while it is in use. Puts it back, on a panic too.

@@ -121,6 +121,7 @@ pin_project! {
 impl<F: Future> Future for Run<F> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let shared = &this.promise.0;

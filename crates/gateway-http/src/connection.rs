@@ -52,8 +52,7 @@ pub(crate) async fn serve<A: App>(
     });
     let protocol = protocol.await;
     slot.client().introduce(peer.clone());
-    let exchanges = Arc::new(Exchanges::new(app, attach, slot.clone()));
-    let service = service_fn(move |request| exchange::answer(exchanges.clone(), request));
+    let exchanges = Exchanges::new(app, attach, slot.clone());
     let ended = match protocol {
         Ok(Protocol::None) => Ok(()),
         Ok(Protocol::Late) => stream.stream.says_last(LATE).await.map_err(Error::from),
@@ -62,6 +61,7 @@ pub(crate) async fn serve<A: App>(
             Ok(())
         }
         Ok(Protocol::Http1) => {
+            let service = service_fn(|request| exchange::answer(&exchanges, request));
             let mut builder = http1::Builder::new();
             if limits.head_fields != HYPERS_FIELDS {
                 builder.max_headers(limits.head_fields);
@@ -88,6 +88,11 @@ pub(crate) async fn serve<A: App>(
         }
         Ok(Protocol::Http2) => {
             stream.stream.speaks_http2(PREFACE.len());
+            let exchanges = Arc::new(exchanges);
+            let service = service_fn(move |request| {
+                let exchanges = exchanges.clone();
+                async move { exchange::answer(&exchanges, request).await }
+            });
             let mut served = http2::Builder::new(Tasks(slot))
                 .max_header_list_size(head_bytes as u32)
                 .max_concurrent_streams(limits.streams)

@@ -348,16 +348,19 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// The bounds that it is under.
+    #[inline]
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
     /// Whoever is at the other end.
+    #[inline]
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// What it is doing.
+    #[inline]
     pub(crate) fn activity(&self) -> Activity {
         match self.waits.load(Ordering::Acquire) {
             UPGRADED => Activity::Upgraded,
@@ -395,17 +398,20 @@ impl Slot {
         self.waits.store(UPGRADED, Ordering::Release);
     }
 
+    #[inline]
     fn waits_for(&self, what: u8) {
         self.since.store(self.shared.now(), Ordering::Relaxed);
         self.waits.store(what, Ordering::Release);
     }
 
     /// One more request is in its hands.
+    #[inline]
     pub(crate) fn begin(&self) {
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
     /// One request less.
+    #[inline]
     pub(crate) fn end(&self) {
         if self.waits.load(Ordering::Relaxed) != UPGRADED {
             self.waits_for(IDLE);
@@ -414,12 +420,14 @@ impl Slot {
     }
 
     /// What it is to do: what it has been told, or everybody, where its turn is still to come.
+    #[inline]
     pub(crate) fn phase(&self) -> Phase {
         let all = self.shared.phase.load(Ordering::Acquire);
         Phase::of(self.phase.load(Ordering::Acquire).max(all))
     }
 
     /// Whether it is to go, once it has finished what it has begun: it was told so, or all will be.
+    #[inline]
     pub(crate) fn is_going(&self) -> bool {
         self.phase() != Phase::Serve || !self.shared.is_ready()
     }
@@ -502,6 +510,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// What to do now. A change wakes `cx`'s waker.
+    #[inline]
     pub(crate) fn phase(&mut self, cx: &mut Context<'_>) -> Phase {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.registered = Some(cx.waker().clone());

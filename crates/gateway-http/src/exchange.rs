@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_core::{
-    App, Body, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep, respond,
-    sleep, sleep_until,
+    App, Body, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep, sleep,
+    sleep_until,
 };
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 
 use crate::bounds::Deadline;
 use crate::connections::Slot;
@@ -41,101 +42,198 @@ impl<A> Exchanges<A> {
 }
 
 /// A request in hand. Dropping it is its end.
-struct InHand<A> {
-    exchanges: Arc<Exchanges<A>>,
+struct InHand {
+    slot: Arc<Slot>,
     /// Whoever waits for the answer; elsewhere while it is the current client.
     client: Option<Client>,
     /// Whether that is one stream of several.
     is_stream: bool,
 }
 
-impl<A> InHand<A> {
-    fn new(exchanges: Arc<Exchanges<A>>, version: Version) -> InHand<A> {
-        let (connection, is_stream) = (exchanges.slot.client(), version == Version::HTTP_2);
+impl InHand {
+    #[inline]
+    fn new(slot: &Arc<Slot>, version: Version) -> InHand {
+        let (connection, is_stream) = (slot.client(), version == Version::HTTP_2);
         let client = if is_stream { connection.stream() } else { connection.clone() };
-        exchanges.slot.begin();
-        InHand { exchanges, client: Some(client), is_stream }
+        slot.begin();
+        InHand { slot: slot.clone(), client: Some(client), is_stream }
     }
 }
 
-impl<A> Drop for InHand<A> {
+impl Drop for InHand {
+    #[inline]
     fn drop(&mut self) {
         // A connection tells its client itself.
         if let Some(stream) = self.client.as_ref().filter(|_| self.is_stream) {
             stream.leaves(Departure::Gone);
         }
-        self.exchanges.slot.end();
+        self.slot.end();
     }
 }
 
 /// Hands one request to the app.
 #[inline]
 pub(crate) fn answer<A: App>(
-    exchanges: Arc<Exchanges<A>>,
+    exchanges: &Exchanges<A>,
     request: http::Request<Incoming>,
-) -> impl Future<Output = Result<http::Response<Sent<A>>, Infallible>> {
-    let mut in_hand = InHand::new(exchanges, request.version());
-    let mut request = arrive(request, &in_hand.exchanges.slot);
-    respond(async move {
-        let Exchanges { app, attach, slot, host } = &*in_hand.exchanges;
-        let asked = match strict::admit(&mut request, host, &slot.shared().limits) {
-            Ok(asked) => asked,
-            Err(error) => return Ok(refused(&error)),
-        };
-        if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
-            request = Box::pin(strict::read_body(request)).await?;
+) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
+    let Exchanges { slot, host, .. } = exchanges;
+    let version = request.version();
+    let in_hand = Some(InHand::new(slot, version));
+    let mut request = arrive(request, slot);
+    let (asked, handler) = match strict::admit(&mut request, host, &slot.shared().limits) {
+        Ok(asked) => (asked, Handler::Admitted { request: Some(request) }),
+        Err(error) => (Asked::Nothing, Handler::later(ready(Err(error)))),
+    };
+    let is_refused = matches!(handler, Handler::Later { .. });
+    Exchange { exchanges, call: A::call, handler, in_hand, asked, version, is_refused, due: None }
+}
+
+type Handled = Result<Response, Error>;
+
+pin_project! {
+    /// A request on its way through the app.
+    #[project = Handling]
+    enum Handler<'a, F> {
+        // The app is called with the first poll.
+        Admitted { request: Option<Request> },
+        Called { #[pin] future: F },
+        // Whatever is rare.
+        Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
+        Gone,
+    }
+}
+
+impl<'a, F> Handler<'a, F> {
+    #[cold]
+    fn later(future: impl Future<Output = Handled> + Send + 'a) -> Handler<'a, F> {
+        Handler::Later { future: Box::pin(future) }
+    }
+
+    /// Polls what comes of the app, which is called first.
+    #[inline]
+    fn poll<A: App>(
+        mut self: Pin<&mut Self>,
+        exchanges: &'a Exchanges<A>,
+        call: impl FnOnce(&'a A, Request) -> F + Send + 'a,
+        asked: &Asked,
+        cx: &mut Context<'_>,
+    ) -> Poll<Handled>
+    where
+        F: Future<Output = Handled> + Send,
+    {
+        let Exchanges { app, attach, .. } = exchanges;
+        if let Handling::Admitted { request } = self.as_mut().project() {
+            let Some(admitted) = request else { return Poll::Pending };
+            if let Some(attach) = attach {
+                attach(admitted.extensions_mut());
+            }
+            let has_body = !admitted.body().is_end_stream();
+            let Some(request) = request.take() else { return Poll::Pending };
+            self.set(match asked {
+                Asked::Upgrade(_) if has_body => Handler::later(async move {
+                    let request = strict::read_body(request).await?;
+                    call(app, request).await
+                }),
+                _ => Handler::Called { future: call(app, request) },
+            });
         }
-        let version = request.version();
-        if let Some(attach) = attach {
-            attach(request.extensions_mut());
+        match self.project() {
+            Handling::Called { future } => future.poll(cx),
+            Handling::Later { future } => future.as_mut().poll(cx),
+            Handling::Admitted { .. } | Handling::Gone => Poll::Pending,
         }
-        // In a block of its own: what it borrows goes along with the response.
-        let handled = {
-            let attended = Client::attend(&mut in_hand.client);
-            let mut handler = pin!(app.call(request));
-            drop(attended);
-            let (client, mut due) = (&mut in_hand.client, None);
-            poll_fn(|cx| poll_handler(handler.as_mut(), client, slot, &mut due, cx)).await
+    }
+}
+
+pin_project! {
+    /// One exchange, up to the head of its response. A plain struct, since requests are large: an
+    /// async block would move this one once more.
+    struct Exchange<'a, A, C, F> {
+        exchanges: &'a Exchanges<A>,
+        call: C,
+        #[pin]
+        handler: Handler<'a, F>,
+        in_hand: Option<InHand>,
+        asked: Asked,
+        version: Version,
+        // No app has seen the request.
+        is_refused: bool,
+        // The handler's deadline, which costs it nothing as long as it does not wait.
+        due: Option<Box<Sleep>>,
+    }
+}
+
+impl<'a, A, C, F> Future for Exchange<'a, A, C, F>
+where
+    A: App,
+    C: FnOnce(&'a A, Request) -> F + Copy + Send + 'a,
+    F: Future<Output = Handled> + Send + 'a,
+{
+    type Output = Result<http::Response<Sent>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let in_hand = this.in_hand.as_mut().expect("an exchange is not polled after its end");
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let _attended = Client::attend(&mut in_hand.client);
+            this.handler.as_mut().poll(this.exchanges, *this.call, this.asked, cx)
+        }));
+        let slot = &*in_hand.slot;
+        // What follows a request that was refused, or a body that was not read, may be a part of it.
+        let mut closes = *this.is_refused;
+        let mut fail = |error: Error| {
+            this.handler.set(Handler::Gone);
+            closes |= slot.has_given_up_a_body();
+            excuse(&error)
         };
-        let mut response = match handled {
-            Ok(response) => response,
-            // Its body may be what is malformed: nobody knows where the next request begins.
-            Err(error) if slot.has_given_up_a_body() => return Ok(refused(&error)),
-            Err(error) => return Err(error),
+        let mut response = match polled {
+            Ok(Poll::Ready(Ok(response))) => response,
+            Ok(Poll::Ready(Err(error))) => fail(error),
+            Ok(Poll::Pending) => fail(ready!(poll_due(slot, this.due, cx))),
+            Err(payload) => fail(JoinError::panicked(payload).into()),
         };
-        let bodyless = matches!(asked, Asked::Head)
-            || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if strict::release(asked, version, &mut response)? {
-            slot.is_handed_over();
+        PUT_OFF.set(None);
+        match strict::release(this.asked, *this.version, &mut response) {
+            Ok(false) => {}
+            Ok(true) => slot.is_handed_over(),
+            Err(error) => response = excuse(&error),
         }
-        if slot.is_going() && version <= Version::HTTP_11 {
+        if closes || (slot.is_going() && *this.version <= Version::HTTP_11) {
             last(&mut response);
         }
+        let bodyless = matches!(this.asked, Asked::Head)
+            || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let receipt = response.extensions_mut().remove::<Receipt>();
-        let ended = bodyless.then_some(true);
-        Ok(response.map(|body| Sent { body, in_hand: Some(in_hand), receipt, ended }))
-    })
+        let (in_hand, ended) = (this.in_hand.take(), bodyless.then_some(true));
+        Poll::Ready(Ok(response.map(|body| Sent { body, in_hand, receipt, ended })))
+    }
+}
+
+/// The response in the place of an app's that failed.
+#[cold]
+fn excuse(error: &Error) -> Response {
+    error.log();
+    error.response()
 }
 
 /// A request as apps know it.
 #[inline]
 fn arrive(request: http::Request<Incoming>, slot: &Arc<Slot>) -> Request {
-    let mut limit = None;
-    let mut request = request.map(|body| match body.is_end_stream() {
-        true => Body::empty(),
-        false => arriving(body, slot, &mut limit),
-    });
-    if let Some(limit) = limit {
-        request.extensions_mut().insert(limit);
+    let (head, body) = request.into_parts();
+    let mut request = Request::from_parts(head, Body::empty());
+    if !body.is_end_stream() {
+        arriving(&mut request, body, slot);
     }
     request
 }
 
 #[cold]
-fn arriving(body: Incoming, slot: &Arc<Slot>, limit: &mut Option<BodyLimit>) -> Body {
-    let limit = limit.insert(BodyLimit(Arc::new(slot.shared().limits.body_bytes.into()))).clone();
+fn arriving(request: &mut Request, body: Incoming, slot: &Arc<Slot>) {
+    let limit = BodyLimit(Arc::new(slot.shared().limits.body_bytes.into()));
+    request.extensions_mut().insert(limit.clone());
     let (slot, ended, read, idle, waits) = (slot.clone(), false, 0, None, false);
-    Body::new(Arriving { body, ended, slot, limit, read, idle, waits })
+    *request.body_mut() = Body::new(Arriving { body, ended, slot, limit, read, idle, waits });
 }
 
 thread_local! {
@@ -166,29 +264,9 @@ pub fn handler_deadline(after: Duration) {
     PUT_OFF.set(until);
 }
 
-/// Polls a handler: its client is the current one, and it has a deadline, which costs it nothing as
-/// long as it does not wait.
-#[inline]
-fn poll_handler<F: Future<Output = Result<Response, Error>>>(
-    handler: Pin<&mut F>,
-    client: &mut Option<Client>,
-    slot: &Slot,
-    due: &mut Option<Sleep>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Response, Error>> {
-    let attended = Client::attend(client);
-    let answer = handler.poll(cx);
-    drop(attended);
-    if answer.is_ready() {
-        PUT_OFF.set(None);
-        return answer;
-    }
-    poll_due(slot, due, cx).map(Err)
-}
-
 #[cold]
-fn poll_due(slot: &Slot, due: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Error> {
-    let due = due.get_or_insert_with(|| sleep(slot.shared().deadlines.handler));
+fn poll_due(slot: &Slot, due: &mut Option<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Error> {
+    let due = due.get_or_insert_with(|| Box::new(sleep(slot.shared().deadlines.handler)));
     if let Some(until) = PUT_OFF.take() {
         due.reset(until);
     }
@@ -204,16 +282,6 @@ fn last(response: &mut Response) {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// The answer to a request that no app sees. The connection is closed behind it: what follows may
-/// be a part of it.
-#[cold]
-fn refused<A>(error: &Error) -> http::Response<Sent<A>> {
-    error.log();
-    let mut response = error.response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response.map(Sent::from)
 }
 
 /// How many bytes a request's body may have.
@@ -327,18 +395,34 @@ impl Drop for Arriving {
 }
 
 /// A response's body, which keeps its request in hand until it has been sent or given up.
-pub(crate) struct Sent<A> {
+pub(crate) struct Sent {
     body: Body,
-    in_hand: Option<InHand<A>>,
+    in_hand: Option<InHand>,
     receipt: Option<Receipt>,
     /// Whether it has come to its end, or need not come, and then whether in good order.
     ended: Option<bool>,
 }
 
-/// The response that stands in for an app's that failed.
-impl<A> From<Body> for Sent<A> {
-    fn from(body: Body) -> Sent<A> {
-        Sent { body, in_hand: None, receipt: None, ended: None }
+impl Sent {
+    /// Polls a body that is made as it is sent: as a handler, it has a client and may panic.
+    fn poll_made(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let client = self.in_hand.as_mut().map(|in_hand| &mut in_hand.client);
+            let _attended = client.map(Client::attend);
+            Pin::new(&mut self.body).poll_frame(cx)
+        }));
+        stalled::polled(matches!(polled, Ok(Poll::Ready(Some(Ok(_))))));
+        let error = match polled {
+            Ok(Poll::Ready(Some(Err(error)))) => error,
+            Ok(Poll::Ready(None)) => {
+                self.ended.get_or_insert(true);
+                return Poll::Ready(None);
+            }
+            Ok(frame) => return frame,
+            Err(payload) => JoinError::panicked(payload).into(),
+        };
+        (self.body, self.ended) = (Body::empty(), Some(false));
+        Poll::Ready(Some(Err(logged(error))))
     }
 }
 
@@ -349,49 +433,37 @@ fn logged(error: Error) -> Error {
     error
 }
 
-impl<A: 'static> HttpBody for Sent<A> {
+impl HttpBody for Sent {
     type Data = Bytes;
     type Error = Error;
 
+    #[inline]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        let body = &mut this.body;
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            let client = this.in_hand.as_mut().map(|in_hand| &mut in_hand.client);
-            let _attended = client.map(Client::attend);
-            Pin::new(body).poll_frame(cx)
-        }));
-        stalled::polled(matches!(polled, Ok(Poll::Ready(Some(Ok(_))))));
-        let error = match polled {
-            Ok(Poll::Ready(Some(Err(error)))) => error,
-            Ok(Poll::Ready(None)) => {
-                this.ended.get_or_insert(true);
-                return Poll::Ready(None);
-            }
-            Ok(frame) => return frame,
-            Err(payload) => JoinError::panicked(payload).into(),
-        };
-        (this.body, this.ended) = (Body::empty(), Some(false));
-        Poll::Ready(Some(Err(logged(error))))
+        let Some(bytes) = self.body.take_bytes() else { return self.poll_made(cx) };
+        stalled::polled(!bytes.is_empty());
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }
 
-impl<A> Drop for Sent<A> {
+impl Drop for Sent {
+    #[inline]
     fn drop(&mut self) {
         let (Some(receipt), Some(in_hand)) = (self.receipt.take(), &self.in_hand) else { return };
         if self.ended.unwrap_or_else(|| self.body.is_end_stream()) {
-            in_hand.exchanges.slot.owes(receipt);
+            in_hand.slot.owes(receipt);
         }
     }
 }

@@ -130,13 +130,13 @@ pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
 /// client's, which has asked for a tunnel where there is none. And the application's fault, when the
 /// body is known to have another length.
 pub(crate) fn release(
-    asked: Asked,
+    asked: &Asked,
     version: Version,
     response: &mut Response,
 ) -> Result<bool, Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-    match &asked {
+    match asked {
         Asked::Upgrade(claim) if switches && claim.is_made() => {
             claim.grant();
             return Ok(true);
@@ -467,8 +467,7 @@ mod tests {
         let answer = |asked: &Asked, status: u16| {
             let head = http::Response::builder().status(status);
             let mut response = head.body(Body::empty()).unwrap();
-            release(asked.clone(), Version::HTTP_11, &mut response)
-                .map_err(|error| error.status().as_u16())
+            release(asked, Version::HTTP_11, &mut response).map_err(|error| error.status().as_u16())
         };
         let upgrade = [("host", "a"), ("upgrade", "echo"), ("connection", "upgrade")];
         let mut upgrade = request("GET", "/", &upgrade);
@@ -498,7 +497,7 @@ mod tests {
             response = response.header(name, value);
         }
         let mut response = response.body(Body::empty()).unwrap();
-        release(Asked::Nothing, Version::HTTP_11, &mut response).unwrap();
+        release(&Asked::Nothing, Version::HTTP_11, &mut response).unwrap();
         let mut left: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["connection", "x-own"]);

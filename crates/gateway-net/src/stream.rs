@@ -112,6 +112,7 @@ impl<F: Family> Stream<F> {
 }
 
 impl<F: Family> hyper::rt::Read for Stream<F> {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -123,6 +124,7 @@ impl<F: Family> hyper::rt::Read for Stream<F> {
 }
 
 impl<F: Family> hyper::rt::Write for Stream<F> {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,6 +136,7 @@ impl<F: Family> hyper::rt::Write for Stream<F> {
         })
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
