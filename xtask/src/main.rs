@@ -1,4 +1,5 @@
-//! The project's own command line: `cargo xtask ci | demo | bench | soak | rolling | spec | scoreboard`.
+//! The project's own command line: `cargo xtask ci | demo | bench | soak | rolling | spec |
+//! scoreboard`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can

@@ -1,9 +1,9 @@
-//! Request smuggling and garbage: one request has one answer, and what is none has a refusal; whatever
-//! bytes come, the server neither panics nor hangs, keeps nothing, and goes on serving.
+//! Request smuggling and garbage: one request has one answer, and what is none has a refusal.
+//! Whatever bytes come, the server neither panics nor hangs, keeps nothing, and goes on serving.
 //!
-//! Smuggling lives on two parsers that disagree where a request ends: RFC 9112, section 11.2. Behind
-//! each request that is in doubt stands a canary. It must not be answered, nor reach the app, unless
-//! the request before it was taken for what it says.
+//! Smuggling lives on two parsers that disagree where a request ends: RFC 9112, section 11.2.
+//! Behind each request that is in doubt stands a canary. It must not be answered, nor reach the app,
+//! unless the request before it was taken for what it says.
 
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -162,8 +162,8 @@ const CHUNKS: &[&str] = &[
     "3\r\nabc\r\n0\r\nx: a\rb\r\n\r\n",
 ];
 
-/// What hyper lets through (`docs/decisions/0014-what-hyper-lets-through.md`), and what RFC 9112 allows
-/// a server to take: requests, each with the body that it has. Any of them may be refused one day.
+/// What hyper lets through (`docs/decisions/0014-what-hyper-lets-through.md`), and what RFC 9112
+/// allows a server to take: requests, each with the body that it has. Any of them may be refused.
 const LET_THROUGH: &[(&str, &str)] = &[
     ("host: t\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc", "abc"),
     ("host: t\r\ncontent-length: 3, 3\r\n\r\nabc", "abc"),
