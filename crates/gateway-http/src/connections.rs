@@ -40,7 +40,7 @@ const SHORTEST_SWEEP: Duration = Duration::from_millis(5);
 
 /// How long a connection may take for its first byte once the server drains, from its accept. Some are
 /// accepted a moment before, with the request still on its way. May be late by two seconds.
-pub const FIRST_REQUEST: Duration = Duration::from_secs(1);
+pub const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// How many bits of a connection's number its key takes: more than there can be descriptors.
 const KEY_BITS: u32 = 32;
