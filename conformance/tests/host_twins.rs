@@ -25,7 +25,7 @@ use host_twins::twin::Twin;
 use host_twins::{ends, serving, single, sites, sockets, waits, work};
 
 /// How many twins are tried beside each other: most of them only hang.
-const BESIDE: usize = 24;
+const BESIDE: usize = 16;
 
 fn twins() -> Vec<Twin> {
     let files = [
@@ -42,8 +42,11 @@ fn twins() -> Vec<Twin> {
 #[test]
 fn each_broken_host_is_caught_by_its_rule_in_its_words_and_each_assertion_fails() {
     sites::watch();
+    // `HOST_TWINS=YLD,RUN-03` tries those alone.
+    let only = std::env::var("HOST_TWINS").unwrap_or_default();
+    let wanted = |twin: &Twin| only.split(',').any(|prefix| twin.rule.starts_with(prefix));
     let (missed, reported) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    beside(twins(), |twin| {
+    beside(twins().into_iter().filter(wanted).collect(), |twin| {
         let outcome = twin.outcome();
         if let Err(problem) = twin.is_caught(&outcome) {
             missed.lock().unwrap().push(format!("{}: {problem}", twin.rule));
@@ -51,12 +54,12 @@ fn each_broken_host_is_caught_by_its_rule_in_its_words_and_each_assertion_fails(
         reported.lock().unwrap().extend(outcome.err());
     });
     let (mut missed, reported) = (missed.into_inner().unwrap(), reported.into_inner().unwrap());
-    let sites = sites::all();
+    let sites = if only.is_empty() { sites::all() } else { Vec::new() };
     for site in sites.iter().filter(|site| !excused(site) && !site.has_failed(&reported)) {
         missed.push(format!("no twin fails {site}"));
     }
     for (file, text, _) in UNFAILED {
-        if !sites.iter().any(|site| site.is(file, text)) {
+        if only.is_empty() && !sites.iter().any(|site| site.is(file, text)) {
             missed.push(format!("there is no {text:?} in {file:?}, and so no reason to excuse it"));
         }
     }
@@ -73,7 +76,6 @@ const LOCK: &str = "a lock of the check's own, within which nothing can panic";
 const OWN: &str = "between the check's own threads, which no host takes part in";
 const CORE: &str = "of core, or of the types: no host in safe code can leave a trampoline behind, move \
                     `run`'s future, or change a result on its way";
-const NOT_YET: &str = "not produced yet";
 const SERVER: &str = "of the server alone, for which `wire_twins` has a server that fails";
 
 /// Assertions that no twin has to fail: end of the file's name, part of the text, reason.
@@ -153,8 +155,6 @@ const UNFAILED: &[(&str, &str, &str)] = &[
     ("work.rs", "tasks cancelled at once and not dropped", CORE),
     ("work.rs", "dropped outside their trampoline", CORE),
     ("serving.rs", "pieces were sent", SERVER),
-    // Not produced yet: hosts may fail these, but no twin does.
-    ("serving.rs", "the server logged as errors", NOT_YET),
 ];
 
 /// Tries them, some beside each other.

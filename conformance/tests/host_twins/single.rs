@@ -106,7 +106,7 @@ const TWINS: &[(&str, &str, Fault, Range<usize>)] = &[
     ("YLD-16", "a task", Fault::TaskRefused, 0..1),
     ("YLD-16", ": there was no room", Fault::WriteFails, 0..1),
     ("YLD-16", "room", Fault::WriteFails, 1..2),
-    ("YLD-20", "its task", Fault::IoRefused, 0..1),
+    ("YLD-20", "its task", Fault::TaskRefused, 0..1),
     ("YLD-21", "the work was not started", Fault::TaskRefused, 2..3),
     ("YLD-21", "not the busy task", Fault::TaskRefused, 0..1),
     ("YLD-21", "the work panicked", Fault::TimerEarly, 2..3),

@@ -30,9 +30,15 @@ pub(crate) fn twins() -> Vec<Twin> {
             let _ = operation.attempt(socket);
             operation.attempt(socket)
         }),
-        waits("YLD-09", "wakers of waits that are no more", |socket, way, cx| {
-            std::mem::forget(cx.waker().clone());
-            socket.poll_ready(way, cx)
+        Twin::new("YLD-09", "wakers of waits that are no more", || {
+            Behind::new(|good| {
+                super::twin::Bounce(good, |good, yielded, cx| {
+                    if let Yield::Io(_) = yielded {
+                        std::mem::forget(cx.waker().clone());
+                    }
+                    good.bounce(yielded, cx)
+                })
+            })
         }),
         // Clears readiness after the attempt, together with what has come since.
         attempts("YLD-10", "still waiting", |socket, operation| {
