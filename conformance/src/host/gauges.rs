@@ -172,11 +172,28 @@ pub(super) async fn turns(count: usize) {
     }
 }
 
-/// Blocks this thread up to a moment.
-pub(super) fn until_here(moment: Instant) {
-    while let Some(left) = moment.checked_duration_since(Instant::now()).filter(|it| !it.is_zero())
-    {
-        thread::park_timeout(left);
+/// Tells when a future has been polled for the first time, and when it has been woken.
+pub(super) async fn telling_of_wakes<F: Future>(begun: Gate, woken: Gate, future: F) -> F::Output {
+    struct Tells(Waker, Gate);
+    impl Wake for Tells {
+        fn wake(self: Arc<Tells>) {
+            self.1.open();
+            self.0.wake_by_ref();
+        }
+    }
+    let mut future = pin!(future);
+    let tells = poll_fn(|cx| {
+        let waker = Arc::new(Tells(cx.waker().clone(), woken.clone())).into();
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    });
+    telling(begun, tells).await
+}
+
+/// Looks until `true`, on a plain thread, and for no longer than this.
+pub(super) fn perhaps_here(within: Duration, mut happened: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !happened() && started.elapsed() < within {
+        thread::sleep(LOOK);
     }
 }
 

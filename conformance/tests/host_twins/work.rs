@@ -15,6 +15,7 @@ use std::time::Duration;
 use gateway_blocking::Blocking;
 use gateway_core::{Coroutine, Host, Job, Task, Trampoline, Yield, trampoline};
 
+use super::ends::Bare;
 use super::twin::{Behind, Bounce, Twin};
 
 type Answer = Poll<io::Result<()>>;
@@ -36,6 +37,7 @@ fn jobs() -> Vec<Twin> {
         Twin::new("EXE-05", "the job: Cancelled", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| dropped(n == 20, job)))
         }),
+        Twin::new("EXE-05", "inside the yield", || Behind::new(inline_in_tasks)),
         Twin::new("EXE-06", "stood still", || Behind::new(inline)),
         Twin::new("EXE-06", "stood still", || Behind::new(|good| Few::new(good, 7))),
         Twin::new("EXE-07", "beside each other", || Behind::new(|good| Few::new(good, 4))),
@@ -54,6 +56,9 @@ fn jobs() -> Vec<Twin> {
         }),
         Twin::new("EXE-09", "gives Err(Cancelled)", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| dropped(n == 150, job)))
+        }),
+        Twin::new("EXE-09", "awaited again, a job gives", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| dropped_late(n == 203, job)))
         }),
         Twin::new("EXE-09", "hangs", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n == 150, job)))
@@ -78,6 +83,20 @@ fn tasks() -> Vec<Twin> {
                 })
             })
         }),
+        Twin::new("SPN-03", "a task's task was polled inside", || {
+            Behind::new(|good| {
+                Bounce(good, |good, yielded, cx| match yielded {
+                    Yield::Task(mut task) if in_a_worker() => {
+                        let noop = &mut Context::from_waker(Waker::noop());
+                        match Pin::new(&mut task).poll(noop) {
+                            Poll::Ready(()) => Poll::Ready(Ok(())),
+                            Poll::Pending => good.bounce(Yield::Task(task), cx),
+                        }
+                    }
+                    other => good.bounce(other, cx),
+                })
+            })
+        }),
         Twin::new("SPN-04", "gives Err(Cancelled)", || {
             Behind::new(|good| Numbered::new(good, |n, _, task| dropped(n == 5000, task)))
         }),
@@ -92,7 +111,7 @@ fn tasks() -> Vec<Twin> {
         }),
         Twin::new("SPN-05", "whose parents ended before", || Behind::new(Flat)),
         Twin::new("SPN-06", "from a run that is over", || PerRun),
-        Twin::new("SPN-06", "due between two runs", || {
+        Twin::new("SPN-06", "due between two runs|came between two runs", || {
             Pausing(Blocking::new(2).unwrap(), Arc::default())
         }),
         Twin::new("SPN-07", "for a job, a task ends", || {
@@ -104,6 +123,14 @@ fn tasks() -> Vec<Twin> {
         Twin::new("SPN-08", "hangs", || {
             Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
         }),
+        Twin::new("SPN-08", "in a task, a task gives", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| once(n == 0, good, task)))
+        }),
+        Twin::new("SPN-08", "after its host's run", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| once(n == 3, good, task)))
+        }),
+        Twin::new("SPN-08", "a trampoline inside `run`", || Bare),
+        Twin::new("SPN-09", "a trampoline inside `run`", || Bare),
         Twin::new("SPN-08", "four tasks have begun", || {
             Behind::new(|good| Numbered::new(good, |n, _, task| dropped(n == 2, task)))
         }),
@@ -119,6 +146,22 @@ fn inline(good: Arc<dyn Trampoline>) -> Bounce {
         }
         other => good.bounce(other, cx),
     })
+}
+
+/// Runs jobs of tasks on the spot.
+fn inline_in_tasks(good: Arc<dyn Trampoline>) -> Bounce {
+    Bounce(good, |good, yielded, cx| match yielded {
+        Yield::Job(job) if in_a_worker() => {
+            job.run();
+            Poll::Ready(Ok(()))
+        }
+        other => good.bounce(other, cx),
+    })
+}
+
+/// Whether this is one of the host's own threads.
+fn in_a_worker() -> bool {
+    thread::current().name().is_some_and(|name| name.starts_with("gateway-"))
 }
 
 /// A trampoline that counts tasks and jobs, and treats some of them badly.
@@ -167,6 +210,19 @@ pub(crate) fn dropped(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'
     if bad { Ok(Poll::Ready(Ok(()))) } else { Err(work) }
 }
 
+/// Drops the work after a while.
+fn dropped_late(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    let Yield::Job(job) = work else { return Err(work) };
+    if !bad {
+        return Err(Yield::Job(job));
+    }
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(1));
+        drop(job);
+    });
+    Ok(Poll::Ready(Ok(())))
+}
+
 /// Refuses the work.
 pub(crate) fn refused(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
     if bad { Ok(Poll::Ready(Err(io::Error::other("too much")))) } else { Err(work) }
@@ -187,13 +243,32 @@ pub(crate) fn deaf(
     }
 }
 
+/// Starts a task that is polled once, and given up for finished.
+pub(crate) fn once(
+    bad: bool,
+    good: &dyn Trampoline,
+    work: Yield<'static>,
+) -> Result<Answer, Yield<'static>> {
+    match work {
+        Yield::Task(mut task) if bad => {
+            let once = poll_fn(move |cx| {
+                let _ = Pin::new(&mut task).poll(cx);
+                Poll::Ready(())
+            });
+            let task = Yield::Task(Task::new(once));
+            Ok(good.bounce(task, &mut Context::from_waker(Waker::noop())))
+        }
+        other => Err(other),
+    }
+}
+
 /// A future that can't be woken from outside the host's own threads.
 pub(crate) fn deafened<F: Future>(future: F) -> impl Future<Output = F::Output> {
     /// Wakes, if it is called on the right thread.
     struct Deaf(Waker);
     impl Wake for Deaf {
         fn wake(self: Arc<Deaf>) {
-            if thread::current().name().is_some_and(|name| name.starts_with("gateway-")) {
+            if in_a_worker() {
                 self.0.wake_by_ref();
             }
         }
