@@ -151,10 +151,12 @@ const UNFAILED: &[(&str, &str, &str)] = &[
     ("work.rs", "runs of jobs", CORE),
     ("work.rs", "tasks that await each other", CORE),
     ("work.rs", "it was cancelled and not dropped", CORE),
-    ("work.rs", "waiting {what}, it gives", CORE),
+    ("work.rs", "waiting {what}, it gives", "what ends by itself is mostly noticed just before it"),
     ("work.rs", "tasks cancelled at once and not dropped", CORE),
     ("work.rs", "dropped outside their trampoline", CORE),
     ("serving.rs", "pieces were sent", SERVER),
+    // Not produced yet, each time: a task of the server's that is given up may also cost the head.
+    ("serving.rs", "the server logged as errors", "not produced yet"),
 ];
 
 /// Tries them, some beside each other.

@@ -17,7 +17,7 @@ use gateway_smol::OnSmol;
 
 use super::ends::Bare;
 use super::twin::{Behind, Twin};
-use super::work::{Numbered, deaf, lost, once, refused};
+use super::work::{Numbered, deaf, lost, refused};
 
 pub(crate) fn twins() -> Vec<Twin> {
     [scheduling(), wires()].into_iter().flatten().collect()
@@ -30,10 +30,6 @@ fn scheduling() -> Vec<Twin> {
         }),
         Twin::new("RUN-06", "hangs", || {
             Behind::new(|good| Numbered::new(good, |_, good, work| deaf(true, good, work)))
-        }),
-        // Gives up the task that makes the second client's body.
-        Twin::new("DRP-04", "logged as errors", || {
-            Behind::new(|good| Numbered::new(good, |n, good, work| once(n == 3, good, work)))
         }),
         Twin::new("SPN-02", "its scoped tasks are dropped", || {
             Behind::new(|good| Numbered::new(good, |n, _, work| lost(n > 0, work)))
