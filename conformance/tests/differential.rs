@@ -427,11 +427,12 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => without, 3 => with, 1 => malformed.prop_map(<[u8]>::to_vec)]
 }
 
-/// All that comes back, but for the value of `Date`.
+/// All that comes back, but for the value of `Date` and the client's own address.
 fn answer(address: SocketAddr, request: &[u8]) -> String {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(request).unwrap();
+    let own = client.local_addr().unwrap().to_string();
     let mut answer = Vec::new();
     // A malformed request may be answered before it has been read to its end.
     let end = client.read_to_end(&mut answer).map(drop).map_err(|error| error.kind());
@@ -441,7 +442,7 @@ fn answer(address: SocketAddr, request: &[u8]) -> String {
         if date { "date".to_owned() } else { line.escape_ascii().to_string() }
     };
     let lines: Vec<String> = answer.split(|byte| *byte == b'\n').map(undated).collect();
-    format!("{}\n{end:?}", lines.join("\n"))
+    format!("{}\n{end:?}", lines.join("\n").replace(&own, "the client"))
 }
 
 /// The same requests to these servers: all give the same bytes.

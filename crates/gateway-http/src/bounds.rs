@@ -21,6 +21,7 @@
 //! | `target_bytes` | 414 and a close |
 //! | `body_bytes` | 413 and a close, as soon as the handler reads that far |
 //! | `streams` | HTTP/2 refuses the stream |
+//! | `head_bytes`, of pipelined requests | they are not read before the one in hand is answered |
 //! | [`FLOOD`](crate::FLOOD) | the connection ends |
 //!
 //! # Memory

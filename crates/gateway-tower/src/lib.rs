@@ -48,14 +48,14 @@
 //!
 //! | server | instructions per request | ÷ axum's own server | system calls |
 //! |---|---:|---:|---:|
-//! | axum's own | 12,292 | 1.00 | 2.07 |
-//! | the gateway, with the router | 13,961 | 1.14 | 2.08 |
-//! | the gateway, without a router | 9,410 | 0.77 | 2.07 |
-//! | raw hyper, without a router | 7,509 | 0.61 | 2.07 |
+//! | axum's own | 12,323 | 1.00 | 2.07 |
+//! | the gateway, with the router | 13,655 | 1.11 | 2.07 |
+//! | the gateway, without a router | 8,969 | 0.73 | 2.07 |
+//! | raw hyper, without a router | 7,506 | 0.61 | 2.07 |
 //!
-//! The bridge is not where the difference is. A router adds 4,551 instructions to the gateway's
-//! server and 4,783 to raw hyper, with what axum's own server does besides. The gateway's server
-//! itself takes 1,901 more than raw hyper: for its checks of requests and responses, for deadlines
+//! The bridge is not where the difference is. A router adds 4,686 instructions to the gateway's
+//! server and 4,817 to raw hyper, with what axum's own server does besides. The gateway's server
+//! itself takes 1,463 more than raw hyper: for its checks of requests and responses, for deadlines
 //! and departures.
 //!
 //! | file | what it holds |
