@@ -232,8 +232,9 @@ fn arrive(request: http::Request<Incoming>, slot: &Arc<Slot>) -> Request {
 fn arriving(request: &mut Request, body: Incoming, slot: &Arc<Slot>) {
     let limit = BodyLimit(Arc::new(slot.shared().limits.body_bytes.into()));
     request.extensions_mut().insert(limit.clone());
-    let (slot, ended, read, idle, waits) = (slot.clone(), false, 0, None, false);
-    *request.body_mut() = Body::new(Arriving { body, ended, slot, limit, read, idle, waits });
+    let (slot, ended, failed, read, idle, waits) = (slot.clone(), false, false, 0, None, false);
+    *request.body_mut() =
+        Body::new(Arriving { body, ended, slot, limit, read, idle, waits, failed });
 }
 
 thread_local! {
@@ -319,9 +320,30 @@ struct Arriving {
     /// The deadline of a read that waits, once there has been one.
     idle: Option<Sleep>,
     waits: bool,
+    /// Whether there was an error: nothing comes behind it.
+    failed: bool,
 }
 
 impl Arriving {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        // Before hyper is asked, which would invite the client to send it.
+        if self.is_too_large() {
+            return Poll::Ready(Some(Err(self.too_large())));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            return self.poll_idle(cx).map(|error| Some(Err(error)));
+        };
+        self.waits = false;
+        self.ended = frame.is_none();
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.read += data.map_or(0, Bytes::len) as u64;
+        if self.is_too_large() {
+            return Poll::Ready(Some(Err(self.too_large())));
+        }
+        let unreadable = |error| Error::client(StatusCode::BAD_REQUEST, error);
+        Poll::Ready(frame.map(|frame| frame.map_err(unreadable)))
+    }
+
     /// Whether there is more than the limit allows, by what has been read or by what was announced.
     fn is_too_large(&self) -> bool {
         let announced = self.body.size_hint().lower();
@@ -359,22 +381,12 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        // Before hyper is asked, which would invite the client to send it.
-        if self.is_too_large() {
-            return Poll::Ready(Some(Err(self.too_large())));
+        if self.failed {
+            return Poll::Ready(None);
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            return self.poll_idle(cx).map(|error| Some(Err(error)));
-        };
-        self.waits = false;
-        self.ended = frame.is_none();
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.read += data.map_or(0, Bytes::len) as u64;
-        if self.is_too_large() {
-            return Poll::Ready(Some(Err(self.too_large())));
-        }
-        let unreadable = |error| Error::client(StatusCode::BAD_REQUEST, error);
-        Poll::Ready(frame.map(|frame| frame.map_err(unreadable)))
+        let frame = ready!(self.poll_next(cx));
+        self.failed = matches!(frame, Some(Err(_)));
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

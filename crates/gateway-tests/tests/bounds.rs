@@ -10,6 +10,7 @@ use std::time::Duration;
 use gateway_core::{Body, Error, Host, Request, Response, sleep};
 use gateway_http::{Activity, Deadline, Deadlines, FLOOD, Limits, Server};
 use gateway_tests::{Serving, eventually, on_every_host};
+use http_body_util::BodyExt;
 
 on_every_host!(2:
     a_head_that_does_not_come_is_answered_with_408,
@@ -25,6 +26,7 @@ on_every_host!(2:
     a_head_that_is_too_large_is_refused,
     a_body_that_is_too_large_is_refused_and_not_invited,
     an_app_raises_the_limit_of_a_body,
+    nothing_comes_behind_the_error_of_a_body,
     frames_that_carry_nothing_end_their_connection,
     a_monitor_counts_connections_by_what_they_do,
 );
@@ -281,6 +283,25 @@ fn an_app_raises_the_limit_of_a_body(host: impl Host + Send + 'static) {
             "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}"
         ));
         assert_eq!(client.answer().status, status, "{length} bytes to {path}");
+    }
+}
+
+fn nothing_comes_behind_the_error_of_a_body(host: impl Host + Send + 'static) {
+    // Counts errors, and reads on whatever comes.
+    let app = async |request: Request| {
+        let (mut body, mut errors) = (request.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            errors += usize::from(frame.is_err());
+        }
+        Response::new(Body::from(errors.to_string()))
+    };
+    let limits = Limits { body_bytes: 10, ..Limits::default() };
+    let deadlines = Deadlines { body: SHORT, ..Deadlines::default() };
+    let serving = Serving::start(host, Server::new(app).limits(limits).deadlines(deadlines));
+    for body in ["11\r\n\r\n12345678901", "5\r\n\r\n12"] {
+        let mut client = serving.connect();
+        client.send(format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {body}"));
+        assert_eq!(client.answer().text(), "1", "{body:?}");
     }
 }
 
