@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bounds::Deadline;
 use crate::connections::Shared;
 
-/// A look at a running server: [`Server::monitor`](crate::Server::monitor). Looking costs the server
+/// A look at a running server: [`Bound::monitor`](crate::Bound::monitor). Looking costs the server
 /// nothing between two looks.
 #[derive(Clone)]
 pub struct Monitor(pub(crate) Arc<Shared>);
