@@ -122,6 +122,11 @@ const UNFAILED: &[(&str, &str, &str)] = &[
     ("DRP-05", "half a head", "nor has who leaves before the head is whole; see `no byte`"),
     (
         "DRP-05",
+        "closes: a handler at work",
+        "its handlers end when the gate opens; the same with resets is what a server fails",
+    ),
+    (
+        "DRP-05",
         "an answer unread",
         "its clients leave at once, and a twin sees them later than the check looks",
     ),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use gateway_conformance::probe;
 use gateway_conformance::wire::Instance;
+use gateway_http::run_on;
 
 use super::limits::until_fin;
 use super::twin::{Proxied, Twin, good, pass, replace, tamper};
@@ -15,6 +17,7 @@ pub(crate) fn twins() -> Vec<Twin> {
     vec![
         Twin::server("DRP-01", "body reading", deaf),
         Twin::server("DRP-01", "body end", pads),
+        Twin::app("DRP-01", "a handler at work, then a", || run_on(probe::app())),
         Twin::server("DRP-02", "at work, then a reset", deaf),
         Twin::server("DRP-02", "before an unread body", busy),
         Twin::server("DRP-02", "then a FIN", until_fin),

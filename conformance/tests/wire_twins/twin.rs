@@ -12,7 +12,7 @@ use gateway_conformance::verdict::{Case, CaseResult};
 use gateway_conformance::wire::{Declared, Instance, Launcher, Options, Patience, Target, run};
 use gateway_conformance::{Outcome, Verdict, probe};
 use gateway_core::App;
-use gateway_http::{Deadlines, Server};
+use gateway_http::{Deadlines, Limits, Server};
 use gateway_tests::Serving;
 use gateway_tokio::Tokio;
 
@@ -200,7 +200,10 @@ pub(crate) struct Good(pub(crate) Serving);
 
 impl Good {
     pub(crate) fn start(app: impl App) -> Good {
-        let server = Server::new(app).deadlines(Deadlines { drain: DRAIN, ..Deadlines::default() });
+        let deadlines = Deadlines { drain: DRAIN, ..Deadlines::default() };
+        // The limit of a body is the application's here, and some twins have none.
+        let limits = Limits { body_bytes: u64::MAX, ..Limits::default() };
+        let server = Server::new(app).deadlines(deadlines).limits(limits);
         Good(Serving::start(Tokio::new(2).expect("the host starts"), server))
     }
 }
