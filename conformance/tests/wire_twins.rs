@@ -70,21 +70,35 @@ fn each_broken_server_is_caught_by_its_rule_in_its_words_and_no_case_passes_on_a
     // `WIRE_TWINS=REQ,FLD-03` tries those alone.
     let only = std::env::var("WIRE_TWINS").unwrap_or_default();
     let wanted = |id: &str| only.split(',').any(|prefix| id.starts_with(prefix));
+    let missed = tried(wanted, BESIDE);
+    // What a busy machine has hidden shows with next to nothing beside it.
+    let rules: Vec<String> = missed.into_iter().map(|(rule, _)| rule).collect();
+    let missed = match rules.is_empty() {
+        true => Vec::new(),
+        false => tried(|id| rules.iter().any(|rule| rule == id), 2),
+    };
+    let said: Vec<String> =
+        missed.into_iter().map(|(rule, what)| format!("{rule}: {what}")).collect();
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+/// Tries the twins of these rules, so many beside each other. Gives what was not noticed, by rule.
+fn tried(wanted: impl Fn(&str) -> bool, jobs: usize) -> Vec<(String, String)> {
     let (seen, missed) = (Mutex::default(), Mutex::new(Vec::new()));
     // The good server shows the cases that there are, also where each twin is caught early.
     let rules = checks().into_iter().map(|check| check.rule).filter(|id| wanted(id));
     let classes = Mutex::new(Vec::new());
-    beside(rules.map(Twin::none).collect(), |twin| {
+    beside(rules.map(Twin::none).collect(), jobs, |twin| {
         let outcome = twin.outcome();
         note(&mut seen.lock().unwrap(), twin, &outcome);
         classes.lock().unwrap().extend(classes::twins(twin.rule, &outcome.cases));
     });
     let mut chosen: Vec<Twin> = twins().into_iter().filter(|twin| wanted(twin.rule)).collect();
     chosen.extend(classes.into_inner().unwrap());
-    beside(chosen, |twin| {
+    beside(chosen, jobs, |twin| {
         let outcome = twin.outcome();
         if let Err(problem) = twin.is_caught(&outcome) {
-            missed.lock().unwrap().push(format!("{}: {problem}", twin.rule));
+            missed.lock().unwrap().push((twin.rule.to_owned(), problem));
         }
         note(&mut seen.lock().unwrap(), twin, &outcome);
     });
@@ -92,17 +106,18 @@ fn each_broken_server_is_caught_by_its_rule_in_its_words_and_no_case_passes_on_a
     for ((rule, name, expected), failed) in seen.into_inner().unwrap() {
         let excused = || UNFAILED.iter().any(|(id, case, _)| *id == rule && name.contains(case));
         if !failed && !excused() {
-            missed.push(format!("{rule}: no twin fails the case {name:?}, expected {expected:?}"));
+            let what = format!("no twin fails the case {name:?}, expected {expected:?}");
+            missed.push((rule, what));
         }
     }
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    missed
 }
 
 /// Tries them, some beside each other.
-fn beside(twins: Vec<Twin>, with: impl Fn(&Twin) + Sync) {
+fn beside(twins: Vec<Twin>, jobs: usize, with: impl Fn(&Twin) + Sync) {
     let twins = Mutex::new(twins);
     thread::scope(|scope| {
-        for _ in 0..BESIDE {
+        for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let Some(twin) = twins.lock().unwrap().pop() else { break };
