@@ -63,7 +63,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         }
     }
     match packages::provide("haproxy", "haproxy") {
-        Ok(true) => roll(host, Duration::from_secs(seconds), true).map_err(Failure::Failed),
+        Ok(true) => roll(host, Duration::from_secs(seconds)).map_err(Failure::Failed),
         Ok(false) => Err(Failure::Failed("HAProxy is missing".to_owned())),
         Err(error) => Err(Failure::Failed(error)),
     }
@@ -76,8 +76,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
 /// When a request is lost.
 pub(crate) fn check() -> Result<(), String> {
     match packages::provide("haproxy", "haproxy")? {
-        // Not on a shared port, where one request in some 40,000 is still lost.
-        true => roll("tokio", Duration::from_secs(SECONDS), false),
+        true => roll("tokio", Duration::from_secs(SECONDS)),
         false => {
             println!("skipped: nothing stands in front of the servers");
             Ok(())
@@ -85,14 +84,12 @@ pub(crate) fn check() -> Result<(), String> {
     }
 }
 
-fn roll(host: &str, time: Duration, on_a_shared_port: bool) -> Result<(), String> {
+fn roll(host: &str, time: Duration) -> Result<(), String> {
     command::run(&mut cargo("build --locked --quiet -p gateway-examples --bin gateway-examples"))?;
     let folder = Folder::new()?;
     let time = time / 3;
     balancer(host, time, &folder)?;
-    if on_a_shared_port {
-        shared_port(host, time)?;
-    }
+    shared_port(host, time)?;
     passed_socket(host, time, &folder)
 }
 

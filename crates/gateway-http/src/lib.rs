@@ -81,7 +81,7 @@ pub use listener::Listener;
 pub use monitor::{Activity, Monitor};
 pub use peer::{Peer, TlsFacts, WithPeer, peer, with_peer};
 pub use proxy::{PROXY_BYTES, Proxies};
-pub use server::{Bound, Server};
+pub use server::{Bound, HANDSHAKES, Server};
 pub use strict::UPGRADE_BODY;
 pub use tls::Tls;
 pub use upgrade::{Upgraded, upgrade};
