@@ -32,8 +32,9 @@ const SECONDS: u64 = 30;
 /// The longest wait for a process to start, to be found ready, or to drain.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many requests have to be answered between two restarts.
-const BETWEEN: u64 = 50;
+/// How many requests of each client have to be answered between two restarts. So nobody who was asked
+/// to come again, as on a shared port, is in the middle of that.
+const BETWEEN: u64 = 4;
 
 /// The balancer's, and what the processes behind it are told. The delay is longer than its checks
 /// take.
@@ -223,8 +224,10 @@ fn under_load(
 ) -> Result<usize, String> {
     let (begun, mut restarts) = (Instant::now(), 0);
     while begun.elapsed() < time || restarts < 2 {
-        let enough = load.answered() + BETWEEN;
-        let answered = eventually(PATIENCE, || Ok((load.answered() >= enough).then_some(())))?;
+        let before = load.answered();
+        let enough =
+            || load.answered().iter().zip(&before).all(|(now, then)| now - then >= BETWEEN);
+        let answered = eventually(PATIENCE, || Ok(enough().then_some(())))?;
         answered
             .ok_or_else(|| format!("after {restarts} restarts nothing is answered any more"))?;
         restart(restarts)?;
