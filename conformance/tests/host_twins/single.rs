@@ -88,6 +88,7 @@ const TWINS: &[(&str, &str, Fault, Range<usize>)] = &[
     ("YLD-09", "a sleep of an hour ended at once", Fault::TimerEarly, 1..MANY),
     ("YLD-11", "the job waits", Fault::JobDropped, 0..1),
     ("YLD-11", "told", Fault::TaskRefused, 0..1),
+    ("YLD-11", "timers of an hour have ended", Fault::TimerEarly, 1..MANY),
     ("YLD-11", "the work was not started", Fault::TaskRefused, 1..2),
     ("YLD-11", "another byte", Fault::ReadZeros, 0..1),
     ("YLD-12", "ended, which waits for ever", Fault::ReadZeros, 0..1),
