@@ -9,13 +9,14 @@ use std::io::{self, BufRead, BufReader, Read, Take};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway_blocking::{Blocking, Reader, decorate};
 use gateway_core::App;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{SocketFlags, accept_with};
 
@@ -63,7 +64,8 @@ const TASK_THREADS: usize = 2;
 /// ```
 #[derive(Debug)]
 pub struct Scgi {
-    listener: OwnedFd,
+    /// Until it has been stopped, and nobody waits any more.
+    listener: RwLock<Option<OwnedFd>>,
     stopped: UnixStream,
     stop: Stop,
 }
@@ -92,6 +94,7 @@ impl Scgi {
         let (stopped, stop) = UnixStream::pair()?;
         let listener = listener.into();
         rustix::io::ioctl_fionbio(&listener, true)?;
+        let listener = RwLock::new(Some(listener));
         Ok(Scgi { listener, stopped, stop: Stop(Arc::new(stop)) })
     }
 
@@ -128,25 +131,31 @@ impl Scgi {
 
     /// The next connection; none when it has been stopped, and nobody waits any more.
     fn next(&self) -> Option<File> {
+        let guard = self.listener.read().unwrap_or_else(PoisonError::into_inner);
+        let listener = guard.as_ref()?;
         let mut is_stopped = false;
         loop {
-            match accept_with(&self.listener, SocketFlags::CLOEXEC) {
+            match accept_with(listener, SocketFlags::CLOEXEC) {
                 Ok(connection) => return Some(File::from(connection)),
-                Err(rustix::io::Errno::WOULDBLOCK) if is_stopped => return None,
-                Err(rustix::io::Errno::WOULDBLOCK) => is_stopped = self.wait(),
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(Errno::WOULDBLOCK) if is_stopped => break,
+                Err(Errno::WOULDBLOCK) => is_stopped = self.wait(listener),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
                     tracing::error!(%error, "no request can be accepted");
                     thread::sleep(ACCEPT_PAUSE);
                 }
             }
         }
+        drop(guard);
+        // Whoever comes now is refused, and not left to wait for the requests in hand.
+        self.listener.write().unwrap_or_else(PoisonError::into_inner).take();
+        None
     }
 
     /// Waits until there may be a connection, and says whether it has been stopped.
-    fn wait(&self) -> bool {
+    fn wait(&self, listener: &OwnedFd) -> bool {
         let mut ready =
-            [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN)];
+            [PollFd::new(listener, PollFlags::IN), PollFd::new(&self.stopped, PollFlags::IN)];
         // An error here is a signal, or a lack of memory: then it is looked at again.
         let _ = poll(&mut ready, None);
         !ready[1].revents().is_empty()

@@ -54,10 +54,11 @@ const CUT_OFF: &[u8] = b"cut off\r\n";
 /// When the server can accept no more connections, or the system gives no threads.
 pub fn serve(server: &Server, threads: usize, app: impl App) -> io::Result<()> {
     let host = Arc::new(Blocking::new(TASK_THREADS)?);
-    let (app, serving) = (decorate(&host, app), AtomicUsize::new(0));
-    let end = || {
-        // A call of `unblock` ends one thread, which ends the next.
-        if serving.fetch_sub(1, Ordering::AcqRel) > 1 {
+    let (app, threads) = (decorate(&host, app), threads.max(1));
+    let serving = AtomicUsize::new(threads);
+    // A call of `unblock` ends one thread, which ends the next.
+    let end = |count| {
+        if serving.fetch_sub(count, Ordering::AcqRel) > count {
             server.unblock();
         }
     };
@@ -68,28 +69,24 @@ pub fn serve(server: &Server, threads: usize, app: impl App) -> io::Result<()> {
                 Err(error) => break error,
             }
         };
-        end();
+        end(1);
         // An error without a number of the system's is how `tiny_http` says that it was unblocked.
         error.raw_os_error().map_or(Ok(()), |_| Err(error))
     };
     thread::scope(|scope| {
         let mut started = Vec::new();
-        // One more than there are, so that none of them is the last.
-        serving.fetch_add(1, Ordering::AcqRel);
         let mut result = Ok(());
-        for _ in 0..threads.max(1) {
-            serving.fetch_add(1, Ordering::AcqRel);
+        for n in 0..threads {
             let thread = thread::Builder::new().name("gateway-tiny-http".into());
             match thread.spawn_scoped(scope, work) {
                 Ok(thread) => started.push(thread),
                 Err(error) => {
-                    end();
+                    end(threads - n);
                     result = Err(error);
                     break;
                 }
             }
         }
-        end();
         for thread in started {
             result = result.and(thread.join().unwrap_or(Ok(())));
         }
