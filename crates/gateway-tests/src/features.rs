@@ -337,7 +337,8 @@ pub fn a_body_that_fails_is_cut_off_visibly(place: &Place) {
     let (gate, query) = new_gate();
     let mut client = place.connect();
     place.send(&mut client, "GET", &format!("/cut{query}"), "");
-    client.until("first\n");
+    let head = client.until("first\n").to_ascii_lowercase();
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
     let (mut gate, _) = gate.accept().expect("the coroutine goes on");
     gate.write_all(b"!").expect("it waits");
     let mut rest = Vec::new();
@@ -371,8 +372,8 @@ impl Client {
         Some(answer)
     }
 
-    /// Reads on until these words have come.
-    fn until(&mut self, words: &str) {
+    /// Reads on until these words have come, and gives all that has.
+    fn until(&mut self, words: &str) -> String {
         let mut read = Vec::new();
         while !read.ends_with(words.as_bytes()) {
             let mut byte = [0];
@@ -380,5 +381,6 @@ impl Client {
             assert!(came.is_ok(), "instead of {words:?}: {}", String::from_utf8_lossy(&read));
             read.push(byte[0]);
         }
+        String::from_utf8_lossy(&read).into_owned()
     }
 }
