@@ -31,7 +31,8 @@ use gateway_core::{
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, StatusCode};
+use http::uri::{Authority, Scheme};
+use http::{Method, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 
@@ -174,6 +175,33 @@ impl Drop for Reader {
         }
         self.end();
     }
+}
+
+/// The URI of a request, of its target and of the host that it asks for, as apps know it from HTTP/2:
+/// with scheme and authority. Without them, where the host is none; as it is, where it has them
+/// already.
+///
+/// None where the target is none: RFC 9112, section 3.2.
+///
+/// ```
+/// use gateway_blocking::request_uri;
+///
+/// assert_eq!(request_uri(true, "a:81", "/b?c").unwrap(), "https://a:81/b?c");
+/// assert_eq!(request_uri(false, "a/b", "/c").unwrap(), "/c");
+/// assert!(request_uri(false, "a", "b").is_none());
+/// ```
+#[must_use]
+pub fn request_uri(is_secure: bool, host: &str, target: &str) -> Option<Uri> {
+    let uri: Uri = target.parse().ok()?;
+    if !target.starts_with('/') {
+        return Some(uri).filter(|uri| target == "*" || uri.scheme().is_some());
+    }
+    let authority = host.parse().ok().filter(|host: &Authority| !host.as_str().contains('@'));
+    let Some(authority) = authority else { return Some(uri) };
+    let mut parts = uri.into_parts();
+    parts.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    Uri::from_parts(parts).ok()
 }
 
 /// Runs a future whose client is the current one.

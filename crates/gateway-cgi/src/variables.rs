@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `REQUEST_METHOD`, `SERVER_PROTOCOL` | method, version |
 //! | `HTTPS`, `REQUEST_SCHEME`; `HTTP_HOST`, else `SERVER_NAME` and `SERVER_PORT` | the URI's scheme and authority |
-//! | `REQUEST_URI` behind `SCRIPT_NAME`, where that is the same as `PATH_INFO`; else `PATH_INFO` | the URI's path: what is behind the place where the program is mounted |
+//! | `PATH_INFO`; else nginx's `DOCUMENT_URI`, else `REQUEST_URI`, behind `SCRIPT_NAME` | the URI's path: what is behind the place where the program is mounted |
 //! | `QUERY_STRING` | the URI's query |
 //! | `CONTENT_TYPE`, `CONTENT_LENGTH`, `HTTP_*` | fields |
 //! | `REMOTE_ADDR`, `REMOTE_PORT` | the address of [`peer`](gateway_core::peer) |
+//!
+//! The first two are decoded and normalised: it is by them that a server decides who may ask for what.
+//! They are taken as the client has encoded them where `REQUEST_URI` says the same.
 //!
 //! `HTTP_PROXY` is left out: a client's field `Proxy` is not to be taken for a setting.
 
@@ -18,6 +21,7 @@ use std::io::{Read, Take};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use gateway_blocking::request_uri;
 use gateway_core::{Client, Peer};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
@@ -110,26 +114,22 @@ impl Variables {
     fn uri(&self) -> Option<Uri> {
         let mut target = self.path().into_owned();
         let asked = || self.get("REQUEST_URI")?.split_once('?').map(|(_, query)| query);
-        if let Some(query) = self.get("QUERY_STRING").or_else(asked).filter(|text| !text.is_empty())
-        {
+        let query = self.get("QUERY_STRING").or_else(asked).filter(|query| !query.is_empty());
+        if let Some(query) = query {
             target = target + "?" + query;
         }
-        let whole = self
-            .authority()
-            .and_then(|authority| format!("{}://{authority}{target}", self.scheme()).parse().ok());
-        // `OPTIONS *` has no authority, and what the client says of its host may be none.
-        whole.or_else(|| target.parse().ok())
+        request_uri(self.is_secure(), &self.authority(), &target)
     }
 
-    /// The path behind the place where the program is mounted, as the client has encoded it where
-    /// that can be known.
+    /// The path behind the place where the program is mounted.
     fn path(&self) -> Cow<'_, str> {
         let asked = self.get("REQUEST_URI").map(|uri| uri.split('?').next().unwrap_or_default());
         let mount = self.get("SCRIPT_NAME").unwrap_or_default().trim_end_matches('/');
         let within = asked
             .and_then(|path| path.strip_prefix(mount))
             .filter(|path| path.is_empty() || path.starts_with('/') || *path == "*");
-        let path = match (self.bytes("PATH_INFO"), within) {
+        let behind = || self.bytes("DOCUMENT_URI")?.strip_prefix(mount.as_bytes());
+        let path = match (self.bytes("PATH_INFO").or_else(behind), within) {
             (Some(path), Some(within))
                 if percent_decode(within.as_bytes()).eq(path.iter().copied()) =>
             {
@@ -141,20 +141,18 @@ impl Variables {
         if path.is_empty() { Cow::Borrowed("/") } else { path }
     }
 
-    fn scheme(&self) -> &'static str {
-        let https = self.filled("HTTPS").is_some_and(|value| !value.eq_ignore_ascii_case("off"));
-        if https || self.get("REQUEST_SCHEME") == Some("https") { "https" } else { "http" }
+    fn is_secure(&self) -> bool {
+        self.filled("HTTPS").is_some_and(|value| !value.eq_ignore_ascii_case("off"))
+            || self.get("REQUEST_SCHEME") == Some("https")
     }
 
-    fn authority(&self) -> Option<Cow<'_, str>> {
-        if let Some(host) = self.filled("HTTP_HOST") {
-            return Some(Cow::Borrowed(host));
+    fn authority(&self) -> Cow<'_, str> {
+        let server = self.get("SERVER_NAME").unwrap_or_default();
+        match (self.filled("HTTP_HOST"), self.filled("SERVER_PORT")) {
+            (Some(host), _) => Cow::Borrowed(host),
+            (None, Some(port)) => Cow::Owned(format!("{server}:{port}")),
+            (None, None) => Cow::Borrowed(server),
         }
-        let name = self.filled("SERVER_NAME")?;
-        Some(match self.filled("SERVER_PORT") {
-            Some(port) => Cow::Owned(format!("{name}:{port}")),
-            None => Cow::Borrowed(name),
-        })
     }
 
     fn fields(&self) -> Result<HeaderMap, &'static str> {
@@ -240,6 +238,9 @@ mod tests {
         assert_eq!(uri(&[("REQUEST_URI", "/a%20b?c=d")]), "/a%20b?c=d");
         assert_eq!(uri(&[("PATH_INFO", "/a b"), ("QUERY_STRING", "c=d")]), "/a%20b?c=d");
         assert_eq!(uri(&[("SCRIPT_NAME", "/app")]), "/");
+        let normalised = [("SCRIPT_NAME", "/app"), ("REQUEST_URI", "/app/../app/b%2Fc")];
+        assert_eq!(uri(&normalised), "/../app/b%2Fc");
+        assert_eq!(uri(&[&normalised[..], &[("DOCUMENT_URI", "/app/b/c")]].concat()), "/b/c");
         assert_eq!(uri(&[("SCRIPT_NAME", "/app"), ("REQUEST_URI", "/app/x")]), "/x");
         assert_eq!(uri(&[("REQUEST_URI", "*"), ("HTTP_HOST", "a")]), "*");
     }
@@ -251,7 +252,9 @@ mod tests {
         let host = [&server[..], &[("HTTP_HOST", "a:80"), ("HTTPS", "on")]].concat();
         assert_eq!(uri(&host), "https://a:80/");
         assert_eq!(uri(&[("HTTPS", "off"), ("HTTP_HOST", "a"), ("PATH_INFO", "/")]), "http://a/");
-        assert_eq!(uri(&[("HTTP_HOST", "no host"), ("PATH_INFO", "/x")]), "/x");
+        for host in ["no host", "a/b", "a@b", "a?b"] {
+            assert_eq!(uri(&[("HTTP_HOST", host), ("PATH_INFO", "/x")]), "/x");
+        }
     }
 
     #[test]
@@ -276,6 +279,7 @@ mod tests {
     #[test]
     fn what_describes_no_request_is_named() {
         assert_eq!(request(&[("REQUEST_METHOD", "")]).unwrap_err(), "REQUEST_METHOD");
+        assert!(request(&[("PATH_INFO", "le")]).unwrap_err().contains("PATH_INFO"));
         assert!(request(&[("REQUEST_URI", "/a b")]).unwrap_err().contains("REQUEST_URI"));
         assert_eq!(
             request(&[("HTTP_X", "a\nb"), ("PATH_INFO", "/")]).unwrap_err(),

@@ -385,6 +385,19 @@ fn a_body_that_nobody_reads_is_no_next_request() {
 }
 
 #[test]
+fn a_length_that_no_memory_has_ends_nobody() {
+    let (mut program, address) = serving(&["tiny-http"]);
+    let connect = || Client::new(TcpStream::connect(address).expect("a connection"));
+    let length = 1_u64 << 60;
+    connect().send(format!("POST /refuse HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
+    let mut client = connect();
+    client.send("GET /waits HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.answer().text(), "42");
+    // It ends when both have been dealt with.
+    assert!(program.end().success());
+}
+
+#[test]
 fn http_1_0_has_no_chunks_so_the_body_is_collected() {
     let (_program, address) = serving(&["tiny-http"]);
     let mut client = Client::new(TcpStream::connect(address).expect("a connection"));

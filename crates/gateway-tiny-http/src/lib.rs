@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
-use gateway_blocking::{Blocking, Reader, decorate};
+use gateway_blocking::{Blocking, Reader, decorate, request_uri};
 use gateway_core::{App, Client, Peer};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -37,6 +37,9 @@ use tiny_http::{HTTPVersion, Header, Response, Server};
 /// still read when its response begins is answered with 413 beyond that, and a response without a
 /// known length over HTTP/1.0 with 505.
 pub const HELD_BYTES: u64 = 2 * 1024 * 1024;
+
+/// From which length on it is tried first whether there is memory for a whole body: 1 GiB.
+const HUGE_BYTES: usize = 1024 * 1024 * 1024;
 
 /// How many threads run the apps' tasks.
 const TASK_THREADS: usize = 2;
@@ -122,6 +125,10 @@ fn answer(
     request: tiny_http::Request,
     app: &impl Fn(http::Request<Take<Arriving>>) -> http::Response<Reader>,
 ) {
+    if !can_be_dropped(&request) {
+        tracing::warn!(?request, "a request announces more than there is memory: it has no answer");
+        return std::mem::forget(request);
+    }
     let Some(head) = head(&request) else { return excuse(request, StatusCode::BAD_REQUEST) };
     let is_chunked = head.headers().contains_key(TRANSFER_ENCODING);
     let has_body = is_chunked || head.headers().contains_key(CONTENT_LENGTH);
@@ -151,6 +158,13 @@ fn answer(
     }
 }
 
+/// Whether a request may be dropped unread: `tiny_http` allocates as much as is left of its body then,
+/// and ends the process when that fails. One that is forgotten instead holds a thread and a socket.
+fn can_be_dropped(request: &tiny_http::Request) -> bool {
+    let length = request.body_length().unwrap_or(0);
+    length < HUGE_BYTES || Vec::<u8>::new().try_reserve_exact(length).is_ok()
+}
+
 /// A request as the app knows it, but for its body. None for what is no request.
 fn head(request: &tiny_http::Request) -> Option<http::Request<()>> {
     let mut head = http::Request::new(());
@@ -166,10 +180,8 @@ fn head(request: &tiny_http::Request) -> Option<http::Request<()>> {
         // `tiny_http` gives such a body out with its chunks' sizes in it.
         return None;
     }
-    let (scheme, target) = (if request.secure() { "https" } else { "http" }, request.url());
     let host = fields.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let whole = format!("{scheme}://{host}{target}").parse().ok();
-    *head.uri_mut() = whole.filter(|_| target.starts_with('/')).or_else(|| target.parse().ok())?;
+    *head.uri_mut() = request_uri(request.secure(), host, request.url())?;
     *head.method_mut() = Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
     *head.version_mut() = match request.http_version() {
         HTTPVersion(1, 1) => Version::HTTP_11,
