@@ -25,6 +25,11 @@ pub struct Readme;
 #[doc = include_str!("../../../docs/guide-axum.md")]
 pub struct GuideForAxum;
 
+/// The programs of the guide for servers that are not ours, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-foreign-servers.md")]
+pub struct GuideForForeignServers;
+
 /// The four hosts, for [`on_every_host!`].
 pub mod hosts {
     pub use gateway_async_std::AsyncStd;
