@@ -7,7 +7,7 @@
 //! | fields of the connection (RFC 9110, section 7.6.1) | are taken off |
 //! | body | is read as far as its `Content-Length` says, or to the reader's end without one; 400 when it is cut off |
 //! | body beyond [`BODY_BYTES`] | 413, unless the app has called [`set_body_limit`](gateway_core::set_body_limit) |
-//! | [`Client`], among its extensions | is the current one while the app runs, so that [`peer`](gateway_core::peer) knows it |
+//! | [`Client`], among its extensions | is the current one while the app runs, so that [`peer`](gateway_core::peer) knows it; told to be [gone](Departure::Gone), it cancels what waits |
 //!
 //! | a response's | |
 //! |---|---|
@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{
     App, Body, BodyLimit, Client, Departure, Error, Fault, Host, JoinError, Request, Response,
-    respond,
+    disconnected, respond,
 };
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -77,7 +77,7 @@ pub fn decorate<A: App, R: Read + Send + 'static>(
         let is_head = request.method() == Method::HEAD;
         let mut client = Some(request.extensions_mut().remove().unwrap_or_default());
         let answer = async { checked(app.call(arrive(request)?).await?, is_head) };
-        let Ok(response) = run(&host, &mut client, respond(answer));
+        let Ok(response) = run(&host, &mut client, respond(unless_gone(answer)));
         let (response, left) = release(response, is_head);
         let host = host.clone();
         response.map(|body| Reader { host, client, body: Some(body), left, chunk: Bytes::new() })
@@ -133,8 +133,9 @@ impl Reader {
 
     fn frame(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(body) = &mut self.body else { return Ok(None) };
-        let next = AssertUnwindSafe(|| run(&self.host, &mut self.client, body.frame()));
-        let frame = catch_unwind(next).map_err(JoinError::panicked)?.transpose()?;
+        let next = unless_gone(async { body.frame().await.transpose() });
+        let next = AssertUnwindSafe(|| run(&self.host, &mut self.client, next));
+        let frame = catch_unwind(next).map_err(JoinError::panicked)??;
         let data = frame.map(|frame| frame.into_data().unwrap_or_default());
         let size = data.as_ref().map_or(0, |data| data.len() as u64);
         match (&data, self.left) {
@@ -211,6 +212,28 @@ fn run<F: Future>(host: &Blocking, client: &mut Option<Client>, future: F) -> F:
         let _attended = Client::attend(client);
         future.as_mut().poll(cx)
     }))
+}
+
+/// Drops a future whose client is told to be gone, where its destructors find their host.
+///
+/// # Errors
+///
+/// The future's own, and one that nobody reads.
+async fn unless_gone<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let (mut future, mut left) = (pin!(future), None);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        // Only now: most do not wait.
+        match Pin::new(left.get_or_insert_with(disconnected)).poll(cx) {
+            Poll::Ready(Departure::Gone) => {
+                Poll::Ready(Err(Error::client(StatusCode::BAD_REQUEST, "the client has left")))
+            }
+            Poll::Ready(Departure::HalfClosed) | Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// A request as apps know it.

@@ -5,20 +5,23 @@
 //! <https://python.ca/scgi/protocol.txt>.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, BufRead, BufReader, Read, Take};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway_blocking::{Blocking, Reader, decorate};
-use gateway_core::App;
+use gateway_core::{
+    App, Client, Departure, Direction, Host, ScopedHandle, Socket, poll_io, sleep, spawn_scoped,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{RecvFlags, SocketFlags, accept_with};
 
 use crate::answer;
 use crate::variables::{self, Variables};
@@ -36,6 +39,9 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 /// How long a connection is read when its response has been sent, so that the web server reads all
 /// of that: 2 s.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a connection is not watched whose body has not been read: 250 ms.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long nothing is accepted after an error, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -117,7 +123,7 @@ impl Scgi {
             for _ in 0..THREADS {
                 let work = || {
                     while let Some(connection) = self.next() {
-                        if let Err(error) = answer(connection, &app) {
+                        if let Err(error) = answer(connection, &host, &app) {
                             tracing::info!(%error, "the response was cut off");
                         }
                     }
@@ -172,6 +178,7 @@ type Arriving = Take<BufReader<File>>;
 /// When the response was cut off. The web server can tell.
 fn answer(
     mut out: File,
+    host: &Blocking,
     app: &impl Fn(http::Request<Arriving>) -> http::Response<Reader>,
 ) -> io::Result<()> {
     for direction in [Timeout::Recv, Timeout::Send] {
@@ -181,7 +188,10 @@ fn answer(
     let _ = sockopt::set_tcp_nodelay(&out, true);
     let mut connection = BufReader::new(out.try_clone()?);
     let sent = match head(&mut connection).map(|variables| variables.request(connection)) {
-        Ok(Ok(request)) => answer::send(app(request), &mut out),
+        Ok(Ok(request)) => {
+            let _watched = watch(&out, host, request.extensions().get().cloned())?;
+            answer::send(app(request), &mut out)
+        }
         Ok(Err(variable)) => answer::refuse(&variables::complaint(variable), &mut out),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             answer::refuse(&error.to_string(), &mut out)
@@ -195,6 +205,28 @@ fn answer(
         Err(_) => sockopt::set_socket_linger(&out, Some(Duration::ZERO))?,
     }
     sent
+}
+
+/// Watches a connection while its request is in hand: a web server closes it when its client leaves,
+/// and none is known to close its sending side alone. Dropping the handle ends the watch.
+fn watch(
+    connection: &File,
+    host: &Blocking,
+    client: Option<Client>,
+) -> io::Result<ScopedHandle<()>> {
+    let mut socket = Socket::new(connection.try_clone()?.into());
+    let look = |fd: BorrowedFd<'_>| {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        Ok((rustix::net::recv(fd, &mut [0], flags)?.0, false))
+    };
+    let watch = async move {
+        while let Ok(1..) = poll_fn(|cx| poll_io(&mut socket, Direction::Read, cx, look)).await {
+            // The app has not read all of the body yet.
+            sleep(LOOK).await;
+        }
+        client.inspect(|client| client.leaves(Departure::Gone));
+    };
+    host.run(async { Ok(spawn_scoped(watch)) })
 }
 
 /// Reads the netstring, and the variables in it.

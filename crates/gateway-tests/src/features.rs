@@ -6,6 +6,7 @@
 //! | `/waits` | timers at once, a job, a task, and a timer for which the time is over |
 //! | `/gated?gate=` | a chunk, then a second one when the gate has been opened |
 //! | `/endless?gate=` | chunks without an end; the gate hears when the coroutine is dropped |
+//! | `/waiting?gate=` | nothing, ever; the gate hears when the handler is dropped |
 //! | `/echo` | the request's body |
 //! | `/count`, `/large` | the length of the request's body; with the server's limit, and with a higher one |
 //! | `/refuse`, `/fail`, `/panic` | an error of the client's, one of the app's, a panic |
@@ -42,6 +43,7 @@ pub async fn app(request: Request) -> Result<Response, Error> {
         "/waits" => waits().await,
         "/gated" => Ok(gated(gate(&request)?)),
         "/endless" => Ok(endless(gate(&request)?)),
+        "/waiting" => waiting(gate(&request)?).await,
         "/echo" => Ok(Response::new(request.into_body())),
         "/count" => count(request).await,
         "/large" => {
@@ -119,6 +121,13 @@ fn endless(gate: SocketAddr) -> Response {
             sleep(Duration::from_millis(1)).await;
         }
     }))
+}
+
+async fn waiting(gate: SocketAddr) -> Result<Response, Error> {
+    let mut told = unblock(move || TcpStream::connect(gate)).await??;
+    told.write_all(b"begun;")?;
+    let _dropped = Dropped(told);
+    std::future::pending().await
 }
 
 /// Tells its gate that it was dropped.
@@ -264,6 +273,16 @@ pub fn a_gone_client_cancels_the_coroutine(place: &Place) {
     assert_eq!(left(place), "begun;dropped");
 }
 
+/// A client that leaves drops a handler that waits, and has sent nothing yet.
+pub fn a_gone_client_cancels_a_handler_that_waits(place: &Place) {
+    let (gate, query) = new_gate();
+    let mut client = place.connect();
+    place.send(&mut client, "GET", &format!("/waiting{query}"), "");
+    let (told, _) = gate.accept().expect("the handler begins");
+    drop(client);
+    assert_eq!(said(told), "begun;dropped");
+}
+
 /// A client that leaves ends the process, and with it the coroutine.
 pub fn a_gone_client_ends_the_process(place: &Place) {
     assert!(left(place).starts_with("begun;"));
@@ -275,9 +294,14 @@ fn left(place: &Place) -> String {
     let mut client = place.connect();
     place.send(&mut client, "GET", &format!("/endless{query}"), "");
     client.until("....");
-    let (mut told, _) = gate.accept().expect("the coroutine begins");
-    told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let (told, _) = gate.accept().expect("the coroutine begins");
     drop(client);
+    said(told)
+}
+
+/// What is said at a gate until the end.
+fn said(mut told: TcpStream) -> String {
+    told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut said = String::new();
     told.read_to_string(&mut said).expect("it ends");
     said

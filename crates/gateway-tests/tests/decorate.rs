@@ -308,15 +308,17 @@ fn whoever_is_the_client_is_known_and_its_departure_is_told() {
     assert_eq!(host.run(hears), Ok(Departure::Gone));
 }
 
+/// Cleans up in a task: its destructor needs a trampoline.
+struct CleansUp(Option<oneshot::Sender<()>>);
+impl Drop for CleansUp {
+    fn drop(&mut self) {
+        let told = self.0.take();
+        spawn(async move { told.map(|told| told.send(())) });
+    }
+}
+
 #[test]
 fn a_body_that_is_given_up_may_spawn_its_clean_up() {
-    struct CleansUp(Option<oneshot::Sender<()>>);
-    impl Drop for CleansUp {
-        fn drop(&mut self) {
-            let told = self.0.take();
-            spawn(async move { told.map(|told| told.send(())) });
-        }
-    }
     let (told, hears) = oneshot::channel();
     let guard = std::sync::Mutex::new(Some(CleansUp(Some(told))));
     let app = move |_: Request| {
@@ -333,5 +335,26 @@ fn a_body_that_is_given_up_may_spawn_its_clean_up() {
     let mut body = decorate(&host, app)(http::Request::new(io::empty())).into_body();
     assert!(body.chunk().unwrap().is_ok());
     drop(body);
+    assert_eq!(host.run(hears), Ok(()));
+}
+
+#[test]
+fn a_client_that_is_told_to_be_gone_takes_its_handler_along() {
+    let (told, hears) = oneshot::channel();
+    let guard = std::sync::Mutex::new(Some(CleansUp(Some(told))));
+    let client = Client::default();
+    let leaves = client.clone();
+    let app = move |_: Request| {
+        let (guard, leaves) = (guard.lock().unwrap().take(), leaves.clone());
+        async move {
+            let _guard = guard;
+            spawn(async move { leaves.leaves(Departure::Gone) });
+            std::future::pending::<Response>().await
+        }
+    };
+    let mut request = http::Request::new(io::empty());
+    request.extensions_mut().insert(client);
+    let host = host();
+    assert!(decorate(&host, app)(request).status().is_client_error());
     assert_eq!(host.run(hears), Ok(()));
 }

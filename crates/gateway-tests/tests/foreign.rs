@@ -66,6 +66,7 @@ on_servers! {
         a_client_sets_no_proxy,
         a_chunked_upload_arrives,
         a_gone_client_cancels_the_coroutine,
+        a_gone_client_cancels_a_handler_that_waits,
         a_body_that_fails_is_cut_off_visibly,
     ]
     tiny_http: [
