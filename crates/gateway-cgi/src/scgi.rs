@@ -220,9 +220,13 @@ fn watch(
         Ok((rustix::net::recv(fd, &mut [0], flags)?.0, false))
     };
     let watch = async move {
-        while let Ok(1..) = poll_fn(|cx| poll_io(&mut socket, Direction::Read, cx, look)).await {
-            // The app has not read all of the body yet.
-            sleep(LOOK).await;
+        loop {
+            match poll_fn(|cx| poll_io(&mut socket, Direction::Read, cx, look)).await {
+                // The app has not read all of the body yet.
+                Ok(1..) => sleep(LOOK).await,
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => return,
+                Ok(0) | Err(_) => break,
+            }
         }
         client.inspect(|client| client.leaves(Departure::Gone));
     };
