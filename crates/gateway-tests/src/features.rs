@@ -27,7 +27,7 @@ use gateway_core::{
 use http::{StatusCode, header};
 use http_body_util::BodyExt;
 
-use crate::{Answer, Client, PATIENCE};
+use crate::{Answer, Client, PATIENCE, eventually};
 
 /// How many bytes `/large` accepts.
 pub const LARGE: u64 = 16 * 1024 * 1024;
@@ -263,7 +263,7 @@ pub fn chunks_arrive_as_they_are_made(place: &Place) {
     let mut client = place.connect();
     place.send(&mut client, "GET", &format!("/gated{query}"), "");
     client.until("first\n");
-    let (mut gate, _) = gate.accept().expect("the coroutine goes on");
+    let mut gate = come_to(&gate);
     gate.write_all(b"!").expect("it waits");
     client.until("second\n");
 }
@@ -278,9 +278,10 @@ pub fn a_gone_client_cancels_a_handler_that_waits(place: &Place) {
     let (gate, query) = new_gate();
     let mut client = place.connect();
     place.send(&mut client, "GET", &format!("/waiting{query}"), "");
-    let (told, _) = gate.accept().expect("the handler begins");
+    let mut told = come_to(&gate);
+    told.read_exact(&mut [0; 6]).expect("it has begun");
     drop(client);
-    assert_eq!(said(told), "begun;dropped");
+    assert_eq!(said(told), "dropped");
 }
 
 /// A client that leaves ends the process, and with it the coroutine.
@@ -294,14 +295,31 @@ fn left(place: &Place) -> String {
     let mut client = place.connect();
     place.send(&mut client, "GET", &format!("/endless{query}"), "");
     client.until("....");
-    let (told, _) = gate.accept().expect("the coroutine begins");
+    let told = come_to(&gate);
     drop(client);
     said(told)
 }
 
+/// The application's connection to its gate.
+///
+/// # Panics
+///
+/// When it does not come.
+#[must_use]
+pub fn come_to(gate: &TcpListener) -> TcpStream {
+    gate.set_nonblocking(true).expect("a setting");
+    let mut came = None;
+    eventually("the application comes to the gate", || {
+        came = gate.accept().ok();
+        came.is_some()
+    });
+    let (stream, _) = came.expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
 /// What is said at a gate until the end.
 fn said(mut told: TcpStream) -> String {
-    told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut said = String::new();
     told.read_to_string(&mut said).expect("it ends");
     said
@@ -317,7 +335,7 @@ pub fn a_megabyte_comes_back(place: &Place) {
     assert_eq!(place.get("/count").text(), "0");
 }
 
-/// A request's body in chunks, and one that ends early.
+/// A request's body in chunks.
 pub fn a_chunked_upload_arrives(place: &Place) {
     let body = megabyte();
     let mut chunks = Vec::new();
@@ -363,7 +381,7 @@ pub fn a_body_that_fails_is_cut_off_visibly(place: &Place) {
     place.send(&mut client, "GET", &format!("/cut{query}"), "");
     let head = client.until("first\n").to_ascii_lowercase();
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
-    let (mut gate, _) = gate.accept().expect("the coroutine goes on");
+    let mut gate = come_to(&gate);
     gate.write_all(b"!").expect("it waits");
     let mut rest = Vec::new();
     // A connection that is reset says so as well.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gateway_tests::features::Place;
-use gateway_tests::{Client, PATIENCE, eventually, programs};
+use gateway_tests::features::{Place, come_to};
+use gateway_tests::{Client, eventually, programs};
 
 /// The application as a program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_features");
@@ -152,6 +152,11 @@ fn tiny_http() -> Option<Server> {
     Some(Server { place, _processes: vec![program], _folder: Folder::new() })
 }
 
+/// A client of `tiny_http`, or of whatever speaks HTTP there.
+fn connect(address: SocketAddr) -> Client {
+    Place { address, mount: "", has_status: true }.connect()
+}
+
 /// The program as a server, and where it listens.
 fn serving(arguments: &[&str]) -> (Process, SocketAddr) {
     let mut program = Process::start(Command::new(PROGRAM).args(arguments));
@@ -280,10 +285,10 @@ fn ask_scgi(mut stream: impl Read + Write, request: &[u8]) -> String {
 fn an_scgi_server_that_stops_answers_what_it_has_in_hand() {
     let (mut program, address) = serving(&["scgi", "-"]);
     let gate = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut client = TcpStream::connect(address).expect("a connection");
+    let mut client = connect(address).stream.into_inner();
     let path = format!("/gated?gate={}", gate.local_addr().expect("an address"));
     client.write_all(&scgi_request(&path)).expect("it takes the request");
-    let (mut gate, _) = gate.accept().expect("it is in hand");
+    let mut gate = come_to(&gate);
     program.input = None;
     // What is not accepted any more is refused, or reset in the queue.
     eventually("it has stopped listening", || TcpStream::connect(address).is_err());
@@ -309,7 +314,7 @@ fn an_scgi_server_listens_on_a_unix_socket() {
 #[test]
 fn what_speaks_no_scgi_is_told_so() {
     let (_program, address) = serving(&["scgi", "-"]);
-    let connect = || TcpStream::connect(address).expect("a connection");
+    let connect = || connect(address).stream.into_inner();
     for (request, said) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], "this port speaks SCGI"),
         (b"999999:", "at most 65536"),
@@ -355,10 +360,10 @@ fn a_program_whose_response_is_cut_off_fails() {
 fn tiny_http_that_is_unblocked_answers_what_it_has_in_hand() {
     let (mut program, address) = serving(&["tiny-http"]);
     let gate = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut client = Client::new(TcpStream::connect(address).expect("a connection"));
+    let mut client = connect(address);
     let path = format!("/gated?gate={}", gate.local_addr().expect("an address"));
     client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
-    let (mut gate, _) = gate.accept().expect("it is in hand");
+    let mut gate = come_to(&gate);
     program.input = None;
     gate.write_all(b"!").expect("it waits");
     assert_eq!(client.answer().text(), "first\nsecond\n");
@@ -368,8 +373,7 @@ fn tiny_http_that_is_unblocked_answers_what_it_has_in_hand() {
 #[test]
 fn a_body_that_nobody_reads_is_no_next_request() {
     let (_program, address) = serving(&["tiny-http"]);
-    let mut client = Client::new(TcpStream::connect(address).expect("a connection"));
-    client.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut client = connect(address);
     let smuggled = "GET /panic HTTP/1.1\r\nhost: a\r\n\r\n";
     for framing in [
         format!("content-length: {}\r\n\r\n{smuggled}", smuggled.len()),
@@ -388,10 +392,9 @@ fn a_body_that_nobody_reads_is_no_next_request() {
 #[test]
 fn a_length_that_no_memory_has_ends_nobody() {
     let (mut program, address) = serving(&["tiny-http"]);
-    let connect = || Client::new(TcpStream::connect(address).expect("a connection"));
     let length = 1_u64 << 60;
-    connect().send(format!("POST /refuse HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
-    let mut client = connect();
+    connect(address).send(format!("POST /refuse HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
+    let mut client = connect(address);
     client.send("GET /waits HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.answer().text(), "42");
     // It ends when both have been dealt with.
@@ -401,7 +404,7 @@ fn a_length_that_no_memory_has_ends_nobody() {
 #[test]
 fn http_1_0_has_no_chunks_so_the_body_is_collected() {
     let (_program, address) = serving(&["tiny-http"]);
-    let mut client = Client::new(TcpStream::connect(address).expect("a connection"));
+    let mut client = connect(address);
     client.send("POST /echo HTTP/1.0\r\ncontent-length: 5\r\nconnection: keep-alive\r\n\r\nhello");
     let answer = client.answer();
     assert_eq!((answer.text().as_str(), answer.field("content-length")), ("hello", Some("5")));
