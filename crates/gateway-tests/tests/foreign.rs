@@ -390,6 +390,19 @@ fn a_body_that_nobody_reads_is_no_next_request() {
 }
 
 #[test]
+fn a_body_that_is_held_back_is_invited_although_nobody_reads_it() {
+    let (_program, address) = serving(&["tiny-http"]);
+    let mut client = connect(address);
+    for _ in 0..2 {
+        let framing = "content-length: 5000\r\nexpect: 100-continue\r\n\r\n";
+        client.send(format!("POST /refuse HTTP/1.1\r\nhost: a\r\n{framing}"));
+        assert_eq!(client.answer().status, 100);
+        client.send([b'.'; 5000]);
+        assert_eq!(client.answer().status, 409);
+    }
+}
+
+#[test]
 fn a_length_that_no_memory_has_ends_nobody() {
     let (mut program, address) = serving(&["tiny-http"]);
     let length = 1_u64 << 60;

@@ -29,7 +29,7 @@ use std::thread;
 use bytes::Bytes;
 use gateway_blocking::{Blocking, Reader, decorate, request_uri};
 use gateway_core::{App, Client, Peer};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use tiny_http::{HTTPVersion, Header, Response, Server};
 
@@ -132,6 +132,7 @@ fn answer(
     let Some(head) = head(&request) else { return excuse(request, StatusCode::BAD_REQUEST) };
     let is_chunked = head.headers().contains_key(TRANSFER_ENCODING);
     let has_body = is_chunked || head.headers().contains_key(CONTENT_LENGTH);
+    let is_held_back = head.headers().contains_key(EXPECT);
     let lent = Lent { request: Some(request), has_ended: !has_body, rest: io::Cursor::default() };
     let lent = Arc::new(Mutex::new(lent));
     let body = Arriving(lent.clone()).take(if has_body { u64::MAX } else { 0 });
@@ -148,8 +149,8 @@ fn answer(
             return excuse(request, StatusCode::PAYLOAD_TOO_LARGE);
         }
         lent.rest = io::Cursor::new(rest);
-    } else if is_chunked && !lent.has_ended {
-        // What is left would be taken for the next request.
+    } else if (is_chunked || is_held_back) && !lent.has_ended {
+        // What is left would be taken for the next request, or be waited for without an invitation.
         let _ = io::copy(request.as_reader(), &mut io::sink());
     }
     drop(lent);
