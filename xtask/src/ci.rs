@@ -101,8 +101,11 @@ fn clippy() -> Result<(), String> {
 }
 
 fn test() -> Result<(), String> {
-    // Without it the tests with a browser are skipped, which continuous integration forbids.
+    // Without them the tests with a browser, a database or a cache are skipped, which continuous
+    // integration forbids.
     packages::provide("chromium", "chromium")?;
+    packages::provide("initdb", "postgresql")?;
+    packages::provide("redis-server", "redis-server")?;
     if command::is_installed("cargo-nextest") {
         command::run(&mut cargo("nextest run --workspace --locked"))?;
     } else {

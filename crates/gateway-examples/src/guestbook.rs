@@ -121,6 +121,12 @@ impl Guestbook {
         self.postgres.batch(PREPARE).await
     }
 
+    /// Its database, for whatever else is asked of it by way of the same connections.
+    #[must_use]
+    pub fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
     /// Closes the connections, once their queries have ended.
     pub fn close(&self) {
         self.postgres.close();

@@ -1,7 +1,8 @@
 //! `Service`: a real PostgreSQL or Redis of one's own, on loopback, for as long as it is held.
 //!
 //! For the demo and for tests: it has a folder, a port and a password that nobody else has, and leaves
-//! nothing behind. PostgreSQL does not run as root, so whoever is root starts both as `nobody`.
+//! nothing behind. PostgreSQL does not run as root, so whoever is root starts both as `nobody`. Both end
+//! with the thread that has started them, however that ends: `setpriv`, of util-linux, sees to it.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 /// `nobody` and `nogroup`, as Debian has them.
-const NOBODY: u32 = 65534;
+const NOBODY: u32 = 65_534;
 
 /// Where ports are looked for: below those that Linux gives to connections (32768), so that a service
 /// that is started again finds its port free.
@@ -192,13 +193,16 @@ impl Service {
 
     /// One of its programs, in its folder, and not as root.
     fn within(&self, program: &str) -> io::Result<Command> {
-        let mut command = Command::new(self.kind.find(program)?);
-        command.current_dir(&self.folder).env("LC_ALL", "C");
+        let mut command = Command::new("setpriv");
+        // SIGINT ends both without waiting for those who use them.
+        command.args(["--pdeathsig", "INT"]);
+        if is_root()? {
+            let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+            command.args([&user, &group, "--clear-groups"]);
+        }
+        command.arg(self.kind.find(program)?).current_dir(&self.folder).env("LC_ALL", "C");
         // Its own group, so that Ctrl-C in a terminal does not end it before those who use it.
         command.process_group(0);
-        if is_root()? {
-            command.uid(NOBODY).gid(NOBODY);
-        }
         Ok(command)
     }
 

@@ -37,9 +37,7 @@ pub fn find() -> Option<PathBuf> {
         .flat_map(|folder| NAMES.map(|name| folder.join(name)))
         .find(|program| program.is_file());
     if found.is_none() {
-        let remedy = "no Chromium is installed: Debian's package `chromium` brings it";
-        assert!(std::env::var_os("CI").is_none(), "{remedy}");
-        eprintln!("skipped: {remedy}");
+        crate::skip("no Chromium is installed: Debian's package `chromium` brings it");
     }
     found
 }

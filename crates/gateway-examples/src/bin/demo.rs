@@ -1,7 +1,8 @@
 //! All four hosts in one process, on four ports: what `cargo xtask demo` starts.
 //!
-//! The guestbook's database and cache are those of `DATABASE_URL` and `REDIS_URL`. Where they are not
-//! set, both are started for as long as the demo runs, if they are installed.
+//! The guestbook's database and cache are those of `DATABASE_URL` and `REDIS_URL`. Where the first is
+//! not set, both are started for as long as the demo runs, if they are installed; where it is empty,
+//! there is no guestbook.
 
 use std::io;
 use std::process::ExitCode;
@@ -59,7 +60,7 @@ fn run(port: u16) -> Result<Ended, BoxError> {
 
 /// Where the guestbook's entries are, and what was started for them.
 fn guestbook() -> (guestbook::Options, Vec<Service>) {
-    let set = |name: &str| std::env::var(name).ok();
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut services = Vec::new();
     let mut start = |kind| match Service::start(kind, None) {
         Ok(service) => {
@@ -77,7 +78,7 @@ fn guestbook() -> (guestbook::Options, Vec<Service>) {
         redis: set("REDIS_URL"),
         trust: set("GATEWAY_TRUST").map(Into::into),
     };
-    if options.postgres.is_none() {
+    if std::env::var_os("DATABASE_URL").is_none() {
         options.postgres = start(Kind::Postgres);
         options.redis = options.redis.or_else(|| start(Kind::Redis));
     }
