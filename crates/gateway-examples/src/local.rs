@@ -62,7 +62,7 @@ impl Service {
     /// installed; else what it complains of.
     pub fn start(kind: Kind, certificate: Option<(&Path, &Path)>) -> io::Result<Service> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
-        kind.find(kind.program())?;
+        kind.installed()?;
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = format!("gateway-{}-{}-{number}", kind.program(), std::process::id());
         let folder = std::env::temp_dir().join(folder);
@@ -225,6 +225,15 @@ impl Drop for Service {
 }
 
 impl Kind {
+    /// Whether it is installed.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound), with the name of Debian's package, when it is not.
+    pub fn installed(self) -> io::Result<()> {
+        self.find(self.program()).map(drop)
+    }
+
     fn program(self) -> &'static str {
         match self {
             Kind::Postgres => "postgres",

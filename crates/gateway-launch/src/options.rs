@@ -17,6 +17,8 @@ use crate::bounds::Bounds;
 /// Serves this application over HTTP.
 #[derive(Debug, Parser)]
 #[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"))]
+// The application's own options may be called so, too.
+#[group(skip)]
 pub(crate) struct Options {
     /// What runs the application
     #[arg(long, env = "GATEWAY_HOST", value_enum, default_value_t = HostName::Tokio)]
