@@ -11,7 +11,7 @@
 //! | idle connections to one server | [`IDLE_CONNECTIONS`], each for [`IDLE`] |
 //!
 //! A server may close an idle connection just when a request is sent on it. Such a request is sent once
-//! more, on another connection, if its method is idempotent and the connection had answered another
+//! more, on a fresh connection, if its method is idempotent and the connection had answered another
 //! request before (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1).
 
 use std::fmt;
@@ -52,7 +52,13 @@ pub const IDLE: Duration = Duration::from_secs(30);
 
 /// An HTTP/1.1 client. Clones share their connections.
 #[derive(Clone)]
-pub struct Client(legacy::Client<Connector, Full<Bytes>>);
+pub struct Client {
+    pooled: Pool,
+    /// It keeps no connection, so each of its requests has a fresh one.
+    fresh: Pool,
+}
+
+type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 impl Client {
     /// A client that trusts servers as [`crate::tls`] says.
@@ -64,13 +70,16 @@ impl Client {
     /// As [`new`](Client::new), with connections that may be idle for so long.
     #[must_use]
     pub fn with_idle(tls: Arc<ClientConfig>, idle: Duration) -> Client {
-        let client = legacy::Client::builder(Portable)
-            .timer(Portable)
-            .pool_timer(Portable)
-            .pool_idle_timeout(idle)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(Connector { tls: tls.into() });
-        Client(client)
+        let connector = Connector { tls: tls.into() };
+        let keeping = |connections| {
+            legacy::Client::builder(Portable)
+                .timer(Portable)
+                .pool_timer(Portable)
+                .pool_idle_timeout(idle)
+                .pool_max_idle_per_host(connections)
+                .build(connector.clone())
+        };
+        Client { pooled: keeping(IDLE_CONNECTIONS), fresh: keeping(0) }
     }
 
     /// Sends a request to the server that its URL names, `http` or `https`, and gives the answer's
@@ -91,18 +100,17 @@ impl Client {
         let request = request.map(|body| Full::new(body.into()));
         let again = request.method().is_idempotent().then(|| request.clone());
         timeout(DEADLINE, async {
-            let error = match (self.0.request(request).await, again) {
+            let answer = match (self.pooled.request(request).await, again) {
                 (Err(error), Some(again)) if was_idle(&error) => {
                     tracing::debug!(%error, "an idle connection was closed: the request goes again");
-                    match self.0.request(again).await {
-                        Ok(answer) => return Ok(answered(answer)),
-                        Err(error) => error,
-                    }
+                    self.fresh.request(again).await?
                 }
-                (Ok(answer), _) => return Ok(answered(answer)),
-                (Err(error), _) => error,
+                (answer, _) => answer?,
             };
-            Err(error.into())
+            if let Some(HasAnswered(answered)) = answer.extensions().get() {
+                answered.store(true, Ordering::Relaxed);
+            }
+            Ok(answer)
         })
         .await?
     }
@@ -117,13 +125,6 @@ impl fmt::Debug for Client {
 /// Whether a connection has answered a request before.
 #[derive(Clone, Default)]
 struct HasAnswered(Arc<AtomicBool>);
-
-fn answered(answer: Response<Incoming>) -> Response<Incoming> {
-    if let Some(HasAnswered(answered)) = answer.extensions().get() {
-        answered.store(true, Ordering::Relaxed);
-    }
-    answer
-}
 
 /// Whether a request has failed because its connection, used before, was closed without an answer.
 fn was_idle(error: &legacy::Error) -> bool {
