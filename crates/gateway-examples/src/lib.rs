@@ -37,6 +37,11 @@ use client::Client;
 use guestbook::Guestbook;
 use postgres::Bounds;
 
+/// The programs of the guide for databases, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-database.md")]
+pub struct GuideForDatabases;
+
 /// A host that the application runs on: what it is called, and where it listens (`host:port`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -143,7 +148,9 @@ fn allow_other_origins(mut response: Response) -> Response {
     let anyone = HeaderValue::from_static("*");
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone.clone());
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, anyone);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, anyone.clone());
+    // Otherwise a script may not see where the guestbook's list came from.
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, anyone);
     response
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use gateway_core::{App, BoxError, Error, Fault, Host, Request, Response};
+use gateway_core::{App, Body, BoxError, Error, Fault, Host, Request, Response};
 use gateway_examples::Portable;
 use gateway_examples::guestbook::{Entry, Guestbook, KEPT, MESSAGE, NAME, Options};
 use gateway_examples::local::{Kind, Service};
@@ -27,6 +27,7 @@ on_every_host!(2:
     a_database_that_never_answers_is_a_503_at_the_deadline,
     a_client_that_leaves_in_mid_query_cancels_it,
     a_cache_that_is_killed_is_not_missed,
+    a_client_that_needs_tokio_panics_with_a_500_where_there_is_none,
 );
 
 /// A service, unless it is not installed: then the test ends here.
@@ -387,4 +388,20 @@ fn a_cache_that_is_killed_is_not_missed(host: impl Host + Send + 'static) {
         assert_eq!(messages, ["meanwhile", "before"], "{cache}");
         cache == "hit"
     });
+}
+
+fn a_client_that_needs_tokio_panics_with_a_500_where_there_is_none(
+    host: impl Host + Send + 'static,
+) {
+    let app = async |_: Request| -> Result<Response, Error> {
+        // Nobody listens there: on tokio that is an error like any other.
+        let url = "postgres://me@127.0.0.1:9/a";
+        let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
+        let refused = connected.err().expect("nobody listens there").to_string();
+        Ok(Response::new(Body::from(refused)))
+    };
+    let on_tokio = std::any::type_name_of_val(&host).contains("tokio");
+    let serving = Serving::start(host, Server::new(app));
+    assert_eq!(serving.get("/").status, if on_tokio { 200 } else { 500 });
+    assert_eq!(serving.get("/").status, if on_tokio { 200 } else { 500 }, "it goes on");
 }
