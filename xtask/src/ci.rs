@@ -104,7 +104,8 @@ fn test() -> Result<(), String> {
     // Without them the tests with a browser, a database or a cache are skipped, which continuous
     // integration forbids.
     packages::provide("chromium", "chromium")?;
-    packages::provide("initdb", "postgresql")?;
+    // The services that these two may start by themselves, on the usual ports, are not asked.
+    packages::provide("pg_ctlcluster", "postgresql")?;
     packages::provide("redis-server", "redis-server")?;
     if command::is_installed("cargo-nextest") {
         command::run(&mut cargo("nextest run --workspace --locked"))?;

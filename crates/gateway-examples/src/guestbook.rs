@@ -7,9 +7,8 @@
 //! | `POST /guestbook` | signs with `name` and `message`, and leads back to the page |
 //!
 //! The field `server-timing` says where the list came from: `cache;desc=hit`, `miss`, `away` or `none`.
-//! While the database is away, the answer is 503 with `retry-after`; it comes within
-//! [`Bounds::deadline`](crate::postgres::Bounds::deadline), and half a second more where Redis hangs
-//! as well.
+//! While the database is away, the answer is 503 with `retry-after`. It comes within
+//! [`Bounds::deadline`](crate::postgres::Bounds::deadline), and a second more where Redis hangs as well.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +60,7 @@ const SIGN: &str = "
     DELETE FROM guestbook WHERE id <= (SELECT id FROM signed) - $3";
 
 /// Where the guestbook's entries are.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Guestbook")]
 pub struct Options {
     /// The database of /guestbook: postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=require

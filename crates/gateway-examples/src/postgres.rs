@@ -13,6 +13,7 @@
 //! A connection counts until it is closed, so the database never sees more of them than the bound.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,10 +160,12 @@ pub enum Failure {
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
         // 53: out of connections or memory; 57: shuts down or starts up, or was told to cancel.
-        let is_passing = |code: &SqlState| ["53", "57"].contains(&&code.code()[..2]);
-        match error.code() {
-            Some(code) if !is_passing(code) => Failure::Query(error),
-            _ => Failure::Away(in_full(&error).into()),
+        let is_passing =
+            |state: &SqlState| ["53", "57"].iter().any(|class| state.code().starts_with(class));
+        let is_lost = causes(&error).any(|cause| cause.is::<io::Error>());
+        match error.is_closed() || is_lost || error.code().is_some_and(is_passing) {
+            true => Failure::Away(in_full(&error).into()),
+            false => Failure::Query(error),
         }
     }
 }
@@ -205,7 +208,9 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Client, Failure> {
         let (stream, tls) = self.0.connect().await?;
-        let (client, connection) = self.0.config.connect_raw(stream, tls).await?;
+        let connected = self.0.config.connect_raw(stream, tls).await;
+        let (client, connection) =
+            connected.map_err(|error| Failure::Away(in_full(&error).into()))?;
         // It carries the bytes both ways, and ends when the client is dropped.
         spawn(async {
             if let Err(error) = connection.await {
@@ -299,6 +304,11 @@ impl Drop for Discarded {
 
 /// An error with all that is beneath it: tokio-postgres says the most important last.
 fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
-    let beneath = std::iter::successors(error.source(), |error| error.source());
-    beneath.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |error| error.source())
 }

@@ -46,6 +46,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// The parser of the command line, for the options that [`launch_with`] adds.
 pub use clap;
 pub use options::HostName;
 use options::{LogFormat, Options};
