@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gateway_core::{Body, BoxError, Error, Request, Response};
+use gateway_core::{Body, BoxError, Error, Request, Response, spawn};
 use gateway_launch::clap::{self, Args};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,10 @@ pub(crate) async fn answer(
         (&Method::POST, true) => {
             let form = request.into_body().collect(FORM).await?;
             let (name, message) = read(&form)?;
-            guestbook.sign(&name, &message).await.map(|()| {
+            let guestbook = guestbook.clone();
+            // A task, which goes on without its client: an entry that is written is also listed.
+            let signed = spawn(async move { guestbook.sign(&name, &message).await });
+            signed.await?.map(|()| {
                 let mut response = routes::empty(StatusCode::SEE_OTHER);
                 let back = HeaderValue::from_static("/guestbook");
                 response.headers_mut().insert(header::LOCATION, back);

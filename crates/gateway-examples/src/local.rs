@@ -4,10 +4,10 @@
 //! nothing behind. PostgreSQL does not run as root, so whoever is root starts both as `nobody`. Both end
 //! with the thread that has started them, however that ends: `setpriv`, of util-linux, sees to it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,7 +43,6 @@ pub enum Kind {
 }
 
 /// A running service. Dropping it ends it, and removes its folder.
-#[derive(Debug)]
 pub struct Service {
     kind: Kind,
     folder: PathBuf,
@@ -66,7 +65,7 @@ impl Service {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = format!("gateway-{}-{}-{number}", kind.program(), std::process::id());
         let folder = std::env::temp_dir().join(folder);
-        fs::create_dir(&folder)?;
+        DirBuilder::new().mode(0o700).create(&folder)?;
         let (port, tls) = (free_port(number)?, certificate.is_some());
         // From here on its end removes the folder.
         let mut service = Service { kind, folder, port, password: random()?, tls, child: None };
@@ -138,7 +137,6 @@ impl Service {
         if self.kind == Kind::Redis {
             fs::write(self.path("redis.conf"), self.redis_conf())?;
         }
-        fs::set_permissions(&self.folder, Permissions::from_mode(0o700))?;
         for file in fs::read_dir(&self.folder)? {
             let file = file?.path();
             fs::set_permissions(&file, Permissions::from_mode(0o600))?;
@@ -231,6 +229,7 @@ impl Kind {
     ///
     /// [`NotFound`](io::ErrorKind::NotFound), with the name of Debian's package, when it is not.
     pub fn installed(self) -> io::Result<()> {
+        self.find("setpriv")?;
         self.find(self.program()).map(drop)
     }
 
@@ -249,9 +248,10 @@ impl Kind {
         }
         let found = folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file());
         found.ok_or_else(|| {
-            let package = match self {
-                Kind::Postgres => "postgresql",
-                Kind::Redis => "redis-server",
+            let package = match (program, self) {
+                ("setpriv", _) => "util-linux",
+                (_, Kind::Postgres) => "postgresql",
+                (_, Kind::Redis) => "redis-server",
             };
             let remedy =
                 format!("{program} is not installed: Debian's package `{package}` brings it");

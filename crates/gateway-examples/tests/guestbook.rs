@@ -26,6 +26,7 @@ on_every_host!(2:
     a_database_that_is_killed_in_mid_query_is_a_503_until_it_is_back,
     a_database_that_never_answers_is_a_503_at_the_deadline,
     a_client_that_leaves_in_mid_query_cancels_it,
+    an_entry_whose_client_leaves_is_written_and_listed,
     a_cache_that_is_killed_is_not_missed,
     a_client_that_needs_tokio_panics_with_a_500_where_there_is_none,
 );
@@ -357,13 +358,43 @@ fn a_client_that_leaves_in_mid_query_cancels_it(host: impl Host + Send + 'static
     for _ in 0..3 {
         let client = waiting(&serving);
         eventually("it is in its query", || sleeping(&postgres) == 1);
-        let stream = client.stream.into_inner();
-        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a socket");
-        drop(stream);
+        reset(client);
         // The pool's one connection is free again, within less than the query's hour.
         assert_eq!(list(&serving).1, "none");
         assert_eq!(sleeping(&postgres), 0);
     }
+}
+
+/// Closes the connection with a reset.
+fn reset(client: Client) {
+    let stream = client.stream.into_inner();
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a socket");
+}
+
+fn an_entry_whose_client_leaves_is_written_and_listed(host: impl Host + Send + 'static) {
+    let (Some(postgres), Some(redis)) = (start(Kind::Postgres, None), start(Kind::Redis, None))
+    else {
+        return;
+    };
+    let bounds = Bounds { deadline: PATIENCE * 2, ..Bounds::default() };
+    let serving = serve(host, &options(&postgres, Some(&redis)), bounds);
+    assert_eq!(list(&serving).1, "miss");
+    let gate = plain(&postgres, Bounds { connections: 1, ..bounds });
+    let keeper = gateway_tests::hosts::Tokio::new(1).expect("a host for the gate");
+    let close = gate.batch("BEGIN; LOCK TABLE guestbook IN EXCLUSIVE MODE");
+    keeper.run(close).expect("nobody writes any more");
+    let mut client = serving.connect();
+    let head = "POST /guestbook HTTP/1.1\r\nhost: a\r\ncontent-length: 20";
+    client.send(format!("{head}\r\n\r\nname=me&message=late"));
+    eventually("it waits to be written", || {
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        !observe(&postgres, waiting).is_empty()
+    });
+    reset(client);
+    eventually("the client has left", || serving.monitor.open() == 0);
+    assert_eq!(list(&serving), (vec![], "hit".to_owned()));
+    keeper.run(gate.batch("COMMIT")).expect("all write again");
+    eventually("the entry is listed", || list(&serving).0 == ["late"]);
 }
 
 fn a_cache_that_is_killed_is_not_missed(host: impl Host + Send + 'static) {
