@@ -2,8 +2,8 @@
 //!
 //! Its log goes to standard error, where servers for WSGI have theirs.
 //!
-//! Under `/test/` are handlers that wait until they are told to go on: they connect to the address in
-//! their query, and each byte that they read there is a step. While such a handler lives its
+//! Under `/test/` are handlers that wait until they are told to go on: they connect to the address
+//! in their query, and each byte that they read there is a step. While such a handler lives its
 //! connection does, so whoever listens also sees when it is dropped.
 
 #![forbid(unsafe_code)]

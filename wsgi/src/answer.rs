@@ -114,8 +114,8 @@ impl Answer {
         Ok(Some(piece))
     }
 
-    /// Cancels what is left of the response: its coroutine is dropped. The iteration that is waiting
-    /// on another thread, if there is one, ends at once.
+    /// Cancels what is left of the response: its coroutine is dropped. An iteration that is waiting
+    /// on another thread ends at once.
     fn close(&self, py: Python<'_>) {
         self.watch.close();
         let pieces = self.take();

@@ -90,8 +90,8 @@ fn bounded(body: Body, announced: u64, limit: u64) -> Body {
     }))
 }
 
-/// A response's body: its waits can be ended, its panics are errors, and it keeps to the length that
-/// its head announces.
+/// A response's body: its waits can be ended, its panics are errors, and it keeps to the length
+/// that its head announces.
 struct Watched {
     body: Body,
     left: Option<u64>,
@@ -144,8 +144,8 @@ impl HttpBody for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         let body = mem::take(&mut self.body);
-        // A coroutine is dropped under its trampoline, with all that it holds. Where that panics, the
-        // server must not see it: it ends the worker.
+        // A coroutine is dropped under its trampoline, with all that it holds. A panic of it would
+        // end the server's worker.
         let dropped = Coroutine::new(self.trampoline.clone(), async move { drop(body) });
         let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
     }

@@ -58,18 +58,18 @@ use pyo3::types::PyDict;
 use request::Input;
 use watch::Watch;
 
-/// How many bytes the body of a request may have, unless [`Application::body_limit`] says otherwise:
-/// 2 MiB, as on the gateway's own server.
+/// How many bytes the body of a request may have, unless [`Application::body_limit`] says
+/// otherwise: 2 MiB, as on the gateway's own server.
 pub const BODY_BYTES: u64 = 2 * 1024 * 1024;
 
 /// An app as a WSGI 1 callable.
 ///
-/// Each request runs on the thread that the server calls with, and waits there without the GIL. What
-/// else there is to run, tasks and jobs, has threads of its own: as many for tasks as the machine has
-/// processors. They are started with the first request of a process, so that a server may load the
-/// module before it forks.
+/// Each request runs on the thread that the server calls with, and waits there without the GIL.
+/// Tasks and jobs have threads of their own: for tasks as many as the machine has processors. They
+/// are started with the first request of a process, so that a server may load the module before it
+/// forks.
 ///
-/// An error, or a panic, of the app is a 500 or whatever the error says, as on every host.
+/// An error of the app is the response that it describes, and a panic is a 500, as on every host.
 #[pyclass(frozen, module = "gateway_wsgi")]
 pub struct Application {
     decorate: Box<Decorate>,
@@ -103,7 +103,7 @@ impl Application {
         }
     }
 
-    /// Lets the body of a request have so many bytes. An app that reads beyond has 413 for an error.
+    /// Lets the body of a request have so many bytes. To read beyond is an error: 413.
     #[must_use]
     pub fn body_limit(self, bytes: u64) -> Application {
         Application { body_limit: bytes, ..self }
@@ -118,8 +118,8 @@ impl Application {
         }
         let host = Blocking::new(available_parallelism().map_or(1, usize::from))?;
         let serve = (self.decorate)(&Arc::new(host));
-        // What is left of the parent's is nobody's here: its threads are not in this process, and to
-        // end it would meddle with descriptors that the parent still uses.
+        // What a parent has left is nobody's here: its threads are not in this process, and to end
+        // it would meddle with descriptors that the parent still uses.
         mem::forget(serving.replace(Serving { process, serve: serve.clone() }));
         Ok(serve)
     }

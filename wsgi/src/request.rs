@@ -116,8 +116,8 @@ fn fields(environ: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
     Ok(fields)
 }
 
-/// Those fields as headers, without what concerns the connection, which is the server's; and whether
-/// the body is in chunks.
+/// Those fields as headers, without what concerns the connection, which is the server's; and
+/// whether the body is in chunks.
 fn headers(fields: Vec<(String, String)>) -> Result<(HeaderMap, bool), Error> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
@@ -242,7 +242,8 @@ impl Read for Input {
 }
 
 impl Input {
-    /// What ends a process (`KeyboardInterrupt`, `SystemExit`) is raised again, whatever the app does.
+    /// What ends a process (`KeyboardInterrupt`, `SystemExit`) is raised again, whatever the app
+    /// makes of the error.
     #[cold]
     fn failed(&self, error: PyErr) -> io::Error {
         let message = format!("wsgi.input: {error}");

@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 use rustix::process::getpid;
 use rustix::thread::gettid;
 
-/// How often a wait on Python's main thread looks whether there was a signal. Python runs the handlers
-/// of signals on its main thread alone, so no other thread looks, and none that has nothing to wait for.
+/// How often a wait on Python's main thread looks whether there was a signal. Python runs the
+/// handlers of signals on that thread alone, so no other one looks.
 const SIGNALS: Duration = Duration::from_millis(200);
 
 /// One request's. Clones are the same.

@@ -15,6 +15,9 @@ LIMIT = 60
 
 TESTS = pathlib.Path(__file__).parent
 
+# Whoever runs this in the background may have it ignore Ctrl-C, and with it all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Gate:
     """Where handlers connect to, and wait for their steps."""

@@ -1,5 +1,5 @@
-"""The portable application, after a first request. A server that forks once it has loaded this leaves
-its workers a host whose threads are in another process: they have to start one of their own."""
+"""The portable application, after a first request. A server that forks once it has loaded this
+leaves its workers a host whose threads are in another process: they have to start their own."""
 
 import io
 
