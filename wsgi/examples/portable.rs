@@ -8,11 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::future::pending;
 use std::io::{self, Read};
+use std::time::Duration;
 
-use futures_util::AsyncReadExt;
 use futures_util::future::try_join;
-use gateway_core::{App, Body, Error, Request, Response, unblock};
+use futures_util::{AsyncReadExt, AsyncWriteExt};
+use gateway_core::{App, Body, Error, Request, Response, sleep, spawn, unblock};
 use gateway_examples::Portable;
 use gateway_net::TcpStream;
 use gateway_wsgi::{Application, Environ};
@@ -48,6 +50,11 @@ impl App for Example {
                 Body::from("done\n")
             }
             "/test/stream" => stream(gate),
+            "/test/for-ever" => for_ever(gate),
+            "/test/late" => {
+                spawn(read_late(gate, request.into_body()));
+                Body::from("begun\n")
+            }
             "/test/read" => {
                 let mut body = request.into_body();
                 let first = body.frame().await;
@@ -101,6 +108,25 @@ fn stream(gate: String) -> Body {
         }
         Ok(())
     })
+}
+
+/// Tells once it has waited, and then waits for ever.
+fn for_ever(gate: String) -> Body {
+    Body::coroutine(async move |mut out| {
+        let mut gate = TcpStream::connect(&gate).await?;
+        out.send("begun\n").await?;
+        sleep(Duration::from_millis(1)).await;
+        gate.write_all(b".").await?;
+        pending().await
+    })
+}
+
+/// Reads a request's body when the request may be over, and tells how that went.
+async fn read_late(gate: String, mut body: Body) -> Result<(), Error> {
+    let mut gate = TcpStream::connect(&gate).await?;
+    step(&mut gate).await?;
+    let read = body.frame().await.is_some_and(|frame| frame.is_ok());
+    Ok(gate.write_all(if read { b"1" } else { b"0" }).await?)
 }
 
 /// A body whose end is whatever `end` says.

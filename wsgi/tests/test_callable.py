@@ -64,7 +64,7 @@ class Requests(unittest.TestCase):
     def test_malformed_request_is_the_clients_fault(self):
         for given in [{"REQUEST_METHOD": "GE T"}, {"PATH_INFO": "no slash"},
                       {"PATH_INFO": "/\u20ac"}, {"QUERY_STRING": "a b"},
-                      {"CONTENT_LENGTH": "-1"}, {"HTTP_BAD\n": "1"}]:
+                      {"CONTENT_LENGTH": "+1"}, {"HTTP_BAD\n": "1"}]:
             started = Started()
             body = portable.application({**environ("/hello"), **given}, started)
             self.assertEqual(started.status, "400 Bad Request", given)
@@ -182,21 +182,36 @@ class Closing(unittest.TestCase):
 
     def test_close_cancels_what_waits_on_another_thread(self):
         with Gate() as gate:
-            body, handler = self.begin(gate)
-            begins = threading.Event()
+            body = portable.application(environ("/test/for-ever", query=gate.address), Started())
+            self.assertEqual(next(body), b"begun\n")
+            raised = []
 
             def iterate():
-                begins.set()
-                with contextlib.suppress(RuntimeError):
-                    next(body, None)
+                with self.assertRaisesRegex(RuntimeError, "the server has closed the response"):
+                    next(body)
+                raised.append(True)
 
             thread = threading.Thread(target=iterate)
             thread.start()
-            begins.wait(LIMIT)
+            handler = gate.accept()
+            self.assertEqual(handler.connection.recv(1), b".")
             body.close()
             self.assertTrue(handler.is_dropped())
             thread.join(LIMIT)
-            self.assertFalse(thread.is_alive())
+            self.assertEqual(raised, [True])
+
+    def test_input_is_not_read_once_the_response_is_closed(self):
+        stream = io.BytesIO(b"x" * 10)
+        given = environ("/test/late", "POST", CONTENT_LENGTH="10", **{"wsgi.input": stream})
+        for closes in [True, False]:
+            with Gate() as gate:
+                body = portable.application({**given, "QUERY_STRING": gate.address}, Started())
+                handler = gate.accept()
+                if closes:
+                    body.close()
+                handler.step()
+                self.assertEqual(handler.connection.recv(1), b"0" if closes else b"1")
+            self.assertEqual(stream.tell(), 0 if closes else 10)
 
     def test_body_that_nobody_holds_is_cancelled(self):
         with Gate() as gate:
