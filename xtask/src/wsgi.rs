@@ -3,7 +3,7 @@
 //! Nothing is installed outside `target/wsgi`. uWSGI is built there from its source.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use crate::Failure;
@@ -55,8 +55,8 @@ fn is_provided() -> Result<bool, String> {
     }
     if all {
         let mut python = Command::new("python3");
-        let venv = python.args(["-c", "import ensurepip, venv"]).status();
-        let venv = venv.is_ok_and(|status| status.success());
+        python.args(["-c", "import ensurepip, venv"]).stderr(Stdio::null());
+        let venv = python.status().is_ok_and(|status| status.success());
         all &= provide_unless(venv, "Python's module venv", "python3-venv")?;
     }
     Ok(all)
