@@ -4,12 +4,12 @@ use std::io::{Cursor, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gateway_core::Error;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::request::strip_hop_by_hop;
+use crate::request::HOP_BY_HOP;
 use crate::watch::Watch;
 
 /// How many bytes an iteration gives at most.
@@ -38,6 +38,20 @@ pub(crate) fn refusal(error: &Error) -> http::Response<Box<dyn Read + Send>> {
     response.map(|text| Box::new(Cursor::new(text)) as Box<dyn Read + Send>)
 }
 
+/// Takes out the fields of the connection, and what they name (RFC 9110, section 7.6.1).
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
 impl Answer {
     /// Hands the head to the server.
     pub(crate) fn start(
@@ -47,6 +61,8 @@ impl Answer {
         watch: Watch,
     ) -> PyResult<Answer> {
         let (mut head, reader) = response.into_parts();
+        let pieces = Pieces { reader, buffer: Vec::new() };
+        let answer = Answer { body: Mutex::new(Some(pieces)), watch };
         let reason = head.status.canonical_reason().unwrap_or("Unknown");
         let status = format!("{} {reason}", head.status.as_str());
         strip_hop_by_hop(&mut head.headers);
@@ -59,12 +75,8 @@ impl Answer {
         let method = environ.get_item("REQUEST_METHOD")?;
         let is_head = method.map_or(Ok(false), |method| method.eq("HEAD"))?;
         let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let answer = Answer { body: Mutex::default(), watch };
-        let pieces = Pieces { reader, buffer: Vec::new() };
         if is_head || bodyless {
-            environ.py().detach(|| drop(pieces));
-        } else {
-            answer.put(environ.py(), pieces);
+            environ.py().detach(|| drop(answer.take()));
         }
         Ok(answer)
     }
@@ -118,7 +130,13 @@ impl Answer {
     /// on another thread ends at once.
     fn close(&self, py: Python<'_>) {
         self.watch.close();
-        let pieces = self.take();
-        py.detach(|| drop(pieces));
+        py.detach(|| drop(self.take()));
+    }
+}
+
+impl Drop for Answer {
+    /// As `close()`, for a server that has not called it.
+    fn drop(&mut self) {
+        let _ = Python::try_attach(|py| self.close(py));
     }
 }

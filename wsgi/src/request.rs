@@ -119,37 +119,29 @@ fn fields(environ: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
 /// Those fields as headers, without what concerns the connection, which is the server's; and
 /// whether the body is in chunks.
 fn headers(fields: Vec<(String, String)>) -> Result<(HeaderMap, bool), Error> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::new();
     for (name, value) in fields {
         // An empty one stands for none.
-        if value.is_empty() && name.starts_with("CONTENT_") {
+        if value.is_empty() && matches!(&*name, "CONTENT_TYPE" | "CONTENT_LENGTH") {
             continue;
         }
         let name = name.replace('_', "-");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(bad)?;
-        headers.insert(name, HeaderValue::from_bytes(&latin1(&value)?).map_err(bad)?);
+        let value = HeaderValue::from_bytes(&latin1(&value)?).map_err(bad)?;
+        let too_many = |error| Error::client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error);
+        headers.try_insert(name, value).map_err(too_many)?;
     }
     let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    strip_hop_by_hop(&mut headers);
+    // Not those that `Connection` names: a client could have a field vanish that a proxy has added.
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
     Ok((headers, is_chunked))
 }
 
-/// Takes out the fields that are between a client and its server alone (RFC 9110, section 7.6.1).
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<_> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-/// What PEP 3333 forbids: those that RFC 2616 lists in section 13.5.1, and a relative of theirs.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// The fields between a client and its server alone, which PEP 3333 forbids to an app: those that
+/// RFC 2616 lists in section 13.5.1, and a relative of theirs.
+pub(crate) const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
