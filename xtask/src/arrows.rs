@@ -9,7 +9,7 @@ use crate::command::{self, cargo};
 /// A row: the crate, the crates of the project it may depend on, and why no others.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
-const ARROWS: [Row; 15] = [
+const ARROWS: [Row; 17] = [
     ("gateway-core", &[], "the contract knows nobody"),
     ("gateway-net", &["gateway-core"], "sockets are written over the contract alone"),
     (
@@ -31,6 +31,8 @@ const ARROWS: [Row; 15] = [
     ("gateway-smol", &["gateway-core"], HOST),
     ("gateway-async-std", &["gateway-core"], HOST),
     ("gateway-blocking", &["gateway-core"], HOST),
+    ("gateway-cgi", &["gateway-core", "gateway-blocking"], FOREIGN),
+    ("gateway-tiny-http", &["gateway-core", "gateway-blocking"], FOREIGN),
     ("gateway-operations", &["gateway-core"], "it observes any app on any host, so names none"),
     (
         "gateway-launch",
@@ -85,6 +87,8 @@ const ARROWS: [Row; 15] = [
             "gateway-smol",
             "gateway-async-std",
             "gateway-blocking",
+            "gateway-cgi",
+            "gateway-tiny-http",
             "gateway-operations",
             "gateway-launch",
             "gateway-examples",
@@ -94,6 +98,9 @@ const ARROWS: [Row; 15] = [
 ];
 
 const HOST: &str = "a host binds one runtime to the contract and knows nothing above it";
+
+const FOREIGN: &str =
+    "a synchronous server brings its own wire, so only the host without a runtime";
 
 /// Reads every crate's direct dependencies from cargo and holds them against the table.
 ///

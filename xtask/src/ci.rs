@@ -103,8 +103,11 @@ fn clippy() -> Result<(), String> {
 }
 
 fn test() -> Result<(), String> {
-    // Without it the tests with a browser are skipped, which continuous integration forbids.
+    // Without them tests are skipped, which continuous integration forbids.
     packages::provide("chromium", "chromium")?;
+    packages::provide("lighttpd", "lighttpd")?;
+    packages::provide("nginx", "nginx-light")?;
+    packages::provide("python3", "python3")?;
     if command::is_installed("cargo-nextest") {
         command::run(&mut cargo("nextest run --workspace --locked"))?;
     } else {

@@ -26,7 +26,7 @@ mod reactor;
 mod register;
 mod threads;
 
-pub use decorate::{Reader, decorate};
+pub use decorate::{BODY_BYTES, Reader, decorate, request_uri};
 
 use std::future::Future;
 use std::io;

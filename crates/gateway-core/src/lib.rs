@@ -16,6 +16,7 @@
 //! | [`Socket`], [`Reactor`] | a socket, and how its host waits for it | `socket.rs` |
 //! | [`JoinHandle`], [`ScopedHandle`] | the result of a task or a job | `join.rs` |
 //! | [`disconnected`], [`draining`] | what a handler hears of its client and its server | `client.rs` |
+//! | [`peer`], [`set_body_limit`] | who has sent a request, and how large its body may be | `peer.rs`, `limit.rs` |
 //! | [`App`], [`Request`], [`Response`], [`Body`], [`Error`] | what an application is made of | `app.rs`, `body.rs`, `error.rs` |
 //!
 //! # For application authors
@@ -50,6 +51,8 @@ mod coroutine;
 mod error;
 mod join;
 mod leaves;
+mod limit;
+mod peer;
 mod socket;
 mod trampoline;
 mod yields;
@@ -63,6 +66,8 @@ pub use join::{JoinError, JoinHandle, ScopedHandle};
 pub use leaves::{
     Elapsed, Sleep, poll_io, sleep, sleep_until, spawn, spawn_scoped, timeout, unblock,
 };
+pub use limit::{BodyLimit, set_body_limit};
+pub use peer::{Peer, TlsFacts, WithPeer, peer, with_peer};
 pub use socket::{Direction, Operation, Reactor, Socket};
 pub use trampoline::{Host, Trampoline};
 pub use yields::{Io, Job, Task, Timer, Yield};

@@ -6,14 +6,13 @@ use std::future::{Future, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_core::{
-    App, Body, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep, sleep,
-    sleep_until,
+    App, Body, BodyLimit, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep,
+    sleep, sleep_until,
 };
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -230,7 +229,7 @@ fn arrive(request: http::Request<Incoming>, slot: &Arc<Slot>) -> Request {
 
 #[cold]
 fn arriving(request: &mut Request, body: Incoming, slot: &Arc<Slot>) {
-    let limit = BodyLimit(Arc::new(slot.shared().limits.body_bytes.into()));
+    let limit = BodyLimit::new(slot.shared().limits.body_bytes);
     request.extensions_mut().insert(limit.clone());
     let (slot, ended, failed, read, idle, waits) = (slot.clone(), false, false, 0, None, false);
     *request.body_mut() =
@@ -285,31 +284,6 @@ fn last(response: &mut Response) {
     }
 }
 
-/// How many bytes a request's body may have.
-#[derive(Clone)]
-struct BodyLimit(Arc<AtomicU64>);
-
-/// Lets this request's body have so many bytes, whatever
-/// [`Limits::body_bytes`](crate::Limits::body_bytes) says. Call it before the body is read.
-///
-/// ```
-/// use gateway_core::{Request, Response};
-///
-/// async fn upload(request: Request) -> Response {
-///     gateway_http::set_body_limit(&request, 1024 * 1024 * 1024);
-///     // Read it frame by frame.
-///     # drop(request);
-///     Response::default()
-/// }
-/// # fn is_app(_: impl gateway_core::App) {}
-/// # is_app(upload);
-/// ```
-pub fn set_body_limit(request: &Request, bytes: u64) {
-    if let Some(limit) = request.extensions().get::<BodyLimit>() {
-        limit.0.store(bytes, Ordering::Relaxed);
-    }
-}
-
 /// A request's body. Its connection must know when it is given up before its end.
 struct Arriving {
     body: Incoming,
@@ -347,12 +321,12 @@ impl Arriving {
     /// Whether there is more than the limit allows, by what has been read or by what was announced.
     fn is_too_large(&self) -> bool {
         let announced = self.body.size_hint().lower();
-        self.read.saturating_add(announced) > self.limit.0.load(Ordering::Relaxed)
+        self.read.saturating_add(announced) > self.limit.bytes()
     }
 
     #[cold]
     fn too_large(&self) -> Error {
-        let limit = self.limit.0.load(Ordering::Relaxed);
+        let limit = self.limit.bytes();
         let message = format!("the body is larger than the {limit} bytes accepted here");
         Error::client(StatusCode::PAYLOAD_TOO_LARGE, message)
     }

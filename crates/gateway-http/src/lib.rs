@@ -23,7 +23,6 @@
 //! | `transport.rs` | a connection's bytes, plain or through TLS, and how it gets to its first request |
 //! | `proxy.rs` | the PROXY header, from trusted proxies |
 //! | `tls.rs` | certificates and the handshake |
-//! | `peer.rs` | who is at the other end, for the app |
 //! | `bounds.rs` | deadlines and limits, with what the client sees of them |
 //! | `lifespan.rs` | what an app does before the first request and after the last |
 //! | `monitor.rs` | what a server shows of itself |
@@ -58,7 +57,6 @@ mod lifespan;
 mod linger;
 mod listener;
 mod monitor;
-mod peer;
 mod preface;
 mod proxy;
 mod server;
@@ -73,15 +71,16 @@ pub use connection::STREAM_BUFFER;
 pub use connections::FIRST_REQUEST;
 pub use delivery::{Delivery, delivery};
 pub use detached::{Notified, RunOn, notified, run_on};
-pub use exchange::{handler_deadline, set_body_limit};
+pub use exchange::handler_deadline;
 pub use flood::FLOOD;
 pub use guarded::WRITE_PROGRESS;
 pub use linger::LINGER;
 pub use listener::Listener;
 pub use monitor::{Activity, Monitor};
-pub use peer::{Peer, TlsFacts, WithPeer, peer, with_peer};
 pub use proxy::{PROXY_BYTES, Proxies};
 pub use server::{Bound, Server};
 pub use strict::UPGRADE_BODY;
 pub use tls::Tls;
 pub use upgrade::{Upgraded, upgrade};
+
+pub use gateway_core::{Peer, TlsFacts, WithPeer, peer, set_body_limit, with_peer};

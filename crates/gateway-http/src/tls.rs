@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use gateway_core::TlsFacts;
 use gateway_net::{Any, Stream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -15,8 +16,6 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ProtocolVersion, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
-
-use crate::peer::TlsFacts;
 
 /// The protocols offered by ALPN, the preferred one first.
 const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
@@ -92,16 +91,14 @@ pub(crate) fn facts(stream: &TlsStream<Stream<Any>>) -> TlsFacts {
     let (_, session) = stream.get_ref();
     let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     let chosen = session.alpn_protocol();
-    TlsFacts {
-        version: match session.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        },
-        // rustls marks the suites of 1.3, which the registry doesn't.
-        cipher_suite: suite.unwrap_or_default().replacen("TLS13_", "TLS_", 1),
-        server_name: session.server_name().map(str::to_owned),
-        alpn: PROTOCOLS.into_iter().find(|name| chosen == Some(name.as_bytes())),
-    }
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    // rustls marks the suites of 1.3, which the registry doesn't.
+    let cipher_suite = suite.unwrap_or_default().replacen("TLS13_", "TLS_", 1);
+    let alpn = PROTOCOLS.into_iter().find(|name| chosen == Some(name.as_bytes()));
+    TlsFacts::new(version, cipher_suite, session.server_name().map(str::to_owned), alpn)
 }
 
 /// A certificate for each name.

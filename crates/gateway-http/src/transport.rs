@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use gateway_core::timeout;
+use gateway_core::{Peer, TlsFacts, timeout};
 use gateway_net::{Any, Stream};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncBufRead, AsyncWrite};
@@ -24,7 +24,6 @@ use crate::bounds::Deadline;
 use crate::connections::{Connection, Phase, Slot};
 use crate::guarded::Guarded;
 use crate::linger::LINGER;
-use crate::peer::{Peer, TlsFacts};
 use crate::preface::Protocol;
 use crate::proxy::{self, Proxies};
 use crate::tls::{self, Tls};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, programs};
 
 /// What it is called, by who packs it.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -32,16 +32,7 @@ const FLAGS: [&str; 8] = [
 /// When there is none and the environment variable `CI` is set: there nothing may be skipped.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        let remedy = "no Chromium is installed: Debian's package `chromium` brings it";
-        assert!(std::env::var_os("CI").is_none(), "{remedy}");
-        eprintln!("skipped: {remedy}");
-    }
-    found
+    programs::find(&NAMES, "chromium")
 }
 
 /// Opens a page, and gives its document as the page's scripts have left it ten seconds later, by a

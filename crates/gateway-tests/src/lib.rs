@@ -1,5 +1,7 @@
 //! What the tests of behaviour share: one list of hosts, a server in the background, a plain client.
 
+pub mod features;
+pub mod programs;
 pub mod secure;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,6 +24,11 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide-axum.md")]
 pub struct GuideForAxum;
+
+/// The programs of the guide for servers that are not ours, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide-foreign-servers.md")]
+pub struct GuideForForeignServers;
 
 /// The four hosts, for [`on_every_host!`].
 pub mod hosts {
@@ -215,11 +222,20 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads a whole answer, or nothing when it is cut off before its end.
     pub fn try_answer(&mut self) -> Option<Answer> {
+        let mut answer = self.try_head()?;
+        self.try_body(&mut answer)?;
+        Some(answer)
+    }
+
+    fn try_head(&mut self) -> Option<Answer> {
         let status = self.line()?.split(' ').nth(1)?.parse().ok()?;
         let fields = self.fields()?;
-        let mut answer = Answer { status, fields, body: Vec::new(), trailers: Vec::new() };
-        if status < 200 || status == 204 || status == 304 {
-            return Some(answer);
+        Some(Answer { status, fields, body: Vec::new(), trailers: Vec::new() })
+    }
+
+    fn try_body(&mut self, answer: &mut Answer) -> Option<()> {
+        if answer.status < 200 || answer.status == 204 || answer.status == 304 {
+            return Some(());
         }
         if let Some(length) = answer.field("content-length") {
             answer.body = vec![0; length.parse().ok()?];
@@ -237,7 +253,7 @@ impl<S: Read + Write> Client<S> {
                 (self.line()?.is_empty()).then_some(())?;
             }
         }
-        Some(answer)
+        Some(())
     }
 
     /// Whether the server has closed the connection, without another byte.

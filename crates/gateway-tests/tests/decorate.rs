@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use futures_util::future::join_all;
-use gateway_blocking::{Blocking, decorate};
-use gateway_core::{App, Body, Error, Request, Response, sleep, spawn, unblock};
-use http::StatusCode;
+use gateway_blocking::{BODY_BYTES, Blocking, decorate};
+use gateway_core::{
+    App, Body, Client, Departure, Error, Host, Peer, Request, Response, disconnected, peer,
+    set_body_limit, sleep, spawn, unblock,
+};
+use http::{Method, StatusCode};
 
 fn host() -> Arc<Blocking> {
     Arc::new(Blocking::new(2).expect("the host starts"))
@@ -138,4 +142,219 @@ fn many_threads_call_the_same_function_at_once() {
             });
         }
     });
+}
+
+/// What comes of a request with these fields: the status, and what has arrived.
+fn collected(fields: &[(&str, &str)], limit: Option<u64>, body: &[u8]) -> (u16, usize) {
+    let app = move |request: Request| async move {
+        if let Some(limit) = limit {
+            set_body_limit(&request, limit);
+        }
+        request.into_body().collect(usize::MAX).await.map(http::Response::new)
+    };
+    let mut request = http::Request::builder();
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(io::Cursor::new(body.to_vec())).unwrap();
+    let response = decorate(&host(), app)(request);
+    let (status, mut bytes) = (response.status().as_u16(), Vec::new());
+    response.into_body().read_to_end(&mut bytes).unwrap();
+    (status, bytes.len())
+}
+
+#[test]
+fn a_request_body_is_as_long_as_its_head_says() {
+    let length = |length| collected(&[("content-length", length)], None, b"hello");
+    assert_eq!((length("5"), length("3"), length("0")), ((200, 5), (200, 3), (200, 0)));
+    for wrong in ["6", "+5", "5, 5", "", "five", "99999999999999999999"] {
+        assert_eq!(length(wrong).0, 400, "{wrong}");
+    }
+    let twice = |second| [("content-length", "5"), ("content-length", second)];
+    assert_eq!(collected(&twice("5"), None, b"hello"), (200, 5));
+    assert_eq!(collected(&twice("6"), None, b"hello").0, 400);
+    let chunked = [("content-length", "3"), ("transfer-encoding", "chunked")];
+    assert_eq!(collected(&chunked, None, b"hello"), (200, 5), "the coding overrides the length");
+}
+
+#[test]
+fn a_request_body_has_a_limit_that_the_app_may_set() {
+    let large = vec![b'.'; BODY_BYTES as usize + 1];
+    assert_eq!(collected(&[], None, &large[1..]), (200, large.len() - 1));
+    assert_eq!(collected(&[], None, &large).0, 413);
+    let announced = [("content-length", "2097153")];
+    assert_eq!(collected(&announced, None, b"").0, 413, "before it is read");
+    assert_eq!(collected(&[], Some(BODY_BYTES + 1), &large), (200, large.len()));
+    assert_eq!(collected(&[], Some(4), b"hello").0, 413);
+}
+
+#[test]
+fn fields_of_the_connection_go_neither_way() {
+    let fields = [
+        ("connection", "x-hop, close"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=9"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "trailers"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "nothing"),
+        ("x-own", "1"),
+    ];
+    let app = move |request: Request| {
+        let seen: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        let mut response = Response::new(Body::from(seen.join(" ")));
+        for (name, value) in fields {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        async { response }
+    };
+    let mut request = http::Request::new(io::empty());
+    for (name, value) in fields {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let response = decorate(&host(), app)(request);
+    let mut left: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["content-length", "x-own"]);
+    let mut seen = String::new();
+    response.into_body().read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, "x-own");
+}
+
+/// The length that a response announces, and what becomes of its body.
+fn released(
+    method: Method,
+    response: http::response::Builder,
+    body: Body,
+) -> (u16, String, String) {
+    let response = std::sync::Mutex::new(Some(response.body(body).unwrap()));
+    let app = move |_: Request| {
+        let response = response.lock().unwrap().take().unwrap();
+        async { response }
+    };
+    let mut request = http::Request::new(io::empty());
+    *request.method_mut() = method;
+    let response = decorate(&host(), app)(request);
+    let length = response.headers().get("content-length");
+    let length = length.map(|length| length.to_str().unwrap().to_owned()).unwrap_or_default();
+    let (status, mut text) = (response.status().as_u16(), String::new());
+    let read = response.into_body().read_to_string(&mut text);
+    text += if read.is_err() { " and an error" } else { "" };
+    (status, length, text)
+}
+
+#[test]
+fn a_response_announces_its_length_and_keeps_to_it() {
+    let made = || Body::coroutine(async |mut out| out.send("hello").await);
+    let head = |status| http::Response::builder().status(status);
+    let long = |length| head(200).header("content-length", length);
+    let (get, short) = (|head, body| released(Method::GET, head, body), "and an error");
+    let answer = |status, length: &str, text: &str| (status, length.to_owned(), text.to_owned());
+    assert_eq!(get(head(200), "hello".into()), answer(200, "5", "hello"));
+    assert_eq!(get(head(200), made()), answer(200, "", "hello"));
+    assert_eq!(get(long(5), made()), answer(200, "5", "hello"));
+    assert!(get(long(6), made()).2.ends_with(short));
+    assert!(get(long(4), made()).2.ends_with(short));
+    assert_eq!(get(long(6), "hello".into()).0, 500);
+    assert_eq!(get(head(101), Body::empty()).0, 500);
+    assert_eq!(get(head(204), "hello".into()), answer(204, "", ""));
+    assert_eq!(get(head(205), "hello".into()), answer(205, "0", ""));
+    assert_eq!(get(head(304).header("content-length", 9), made()), answer(304, "9", ""));
+    assert_eq!(released(Method::HEAD, head(200), "hello".into()), answer(200, "5", ""));
+    assert_eq!(released(Method::HEAD, long(9), made()), answer(200, "9", ""));
+    assert_eq!(released(Method::HEAD, head(200), made()), answer(200, "", ""));
+}
+
+#[test]
+fn a_panic_in_a_body_is_an_error_and_the_next_call_works() {
+    let app = async |_: Request| {
+        Response::new(Body::coroutine(async |mut out| {
+            out.send("first").await?;
+            panic!("a secret")
+        }))
+    };
+    let serve = decorate(&host(), app);
+    for _ in 0..2 {
+        let mut body = serve(http::Request::new(io::empty())).into_body();
+        assert_eq!(body.chunk().unwrap().unwrap(), "first");
+        assert!(body.chunk().unwrap().is_err());
+        assert!(body.chunk().is_none(), "behind an error comes nothing");
+    }
+}
+
+#[test]
+fn whoever_is_the_client_is_known_and_its_departure_is_told() {
+    let address = "192.0.2.1:80".parse().unwrap();
+    let client = Client::default();
+    client.introduce(Peer::new(Some(address), None, None));
+    let (told, hears) = oneshot::channel();
+    let told = std::sync::Mutex::new(Some(told));
+    let app = move |_: Request| {
+        let (seen, left, told) = (peer(), disconnected(), told.lock().unwrap().take());
+        spawn(async move { told.unwrap().send(left.await) });
+        let body = Body::coroutine(async move |mut out| {
+            assert_eq!(peer().and_then(|peer| peer.address()), Some(address));
+            out.send(seen.and_then(|peer| peer.address()).unwrap().to_string()).await?;
+            std::future::pending().await
+        });
+        async { Response::new(body) }
+    };
+    let mut request = http::Request::new(io::empty());
+    request.extensions_mut().insert(client);
+    let host = host();
+    let mut body = decorate(&host, app)(request).into_body();
+    assert_eq!(body.chunk().unwrap().unwrap(), "192.0.2.1:80");
+    drop(body);
+    assert_eq!(host.run(hears), Ok(Departure::Gone));
+}
+
+/// Cleans up in a task: its destructor needs a trampoline.
+struct CleansUp(Option<oneshot::Sender<()>>);
+impl Drop for CleansUp {
+    fn drop(&mut self) {
+        let told = self.0.take();
+        spawn(async move { told.map(|told| told.send(())) });
+    }
+}
+
+#[test]
+fn a_body_that_is_given_up_may_spawn_its_clean_up() {
+    let (told, hears) = oneshot::channel();
+    let guard = std::sync::Mutex::new(Some(CleansUp(Some(told))));
+    let app = move |_: Request| {
+        let guard = guard.lock().unwrap().take();
+        let body = Body::coroutine(async move |mut out| {
+            let _guard = guard;
+            loop {
+                out.send("more").await?;
+            }
+        });
+        async { Response::new(body) }
+    };
+    let host = host();
+    let mut body = decorate(&host, app)(http::Request::new(io::empty())).into_body();
+    assert!(body.chunk().unwrap().is_ok());
+    drop(body);
+    assert_eq!(host.run(hears), Ok(()));
+}
+
+#[test]
+fn a_client_that_is_told_to_be_gone_takes_its_handler_along() {
+    let (told, hears) = oneshot::channel();
+    let guard = std::sync::Mutex::new(Some(CleansUp(Some(told))));
+    let client = Client::default();
+    let leaves = client.clone();
+    let app = move |_: Request| {
+        let (guard, leaves) = (guard.lock().unwrap().take(), leaves.clone());
+        async move {
+            let _guard = guard;
+            spawn(async move { leaves.leaves(Departure::Gone) });
+            std::future::pending::<Response>().await
+        }
+    };
+    let mut request = http::Request::new(io::empty());
+    request.extensions_mut().insert(client);
+    let host = host();
+    assert!(decorate(&host, app)(request).status().is_client_error());
+    assert_eq!(host.run(hears), Ok(()));
 }

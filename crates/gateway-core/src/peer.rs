@@ -7,13 +7,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gateway_core::{App, Client, Error, Request, Response};
+use crate::app::{App, Request, Response};
+use crate::client::Client;
+use crate::error::Error;
 
 /// Who has sent the request in hand. Nothing outside a handler, and in a task.
 ///
 /// ```
-/// use gateway_core::{Body, Request, Response};
-/// use gateway_http::{Peer, peer};
+/// use gateway_core::{Body, Peer, Request, Response, peer};
 ///
 /// async fn greet(_: Request) -> Response {
 ///     let peer = peer();
@@ -34,15 +35,15 @@ pub fn peer() -> Option<Peer> {
 /// The app whose requests have a [`Peer`] among their extensions.
 ///
 /// ```
-/// use gateway_core::{Body, Request, Response};
-/// use gateway_http::{Peer, Server, with_peer};
+/// use gateway_core::{Body, Peer, Request, Response, with_peer};
 ///
 /// async fn greet(request: Request) -> Response {
 ///     let address = request.extensions().get::<Peer>().and_then(Peer::address);
 ///     Response::new(Body::from(format!("hello, {address:?}")))
 /// }
-/// # drop(
-/// Server::new(with_peer(greet))
+/// # fn is_app(_: impl gateway_core::App) {}
+/// # is_app(
+/// with_peer(greet)
 /// # );
 /// ```
 pub fn with_peer<A: App>(app: A) -> WithPeer<A> {
@@ -75,7 +76,9 @@ struct Facts {
 }
 
 impl Peer {
-    pub(crate) fn new(
+    /// For servers, which introduce it to their [`Client`].
+    #[must_use]
+    pub fn new(
         socket_address: Option<SocketAddr>,
         client_address: Option<SocketAddr>,
         tls: Option<TlsFacts>,
@@ -116,4 +119,17 @@ pub struct TlsFacts {
     pub server_name: Option<String>,
     /// The protocol that ALPN has chosen: `h2` or `http/1.1`.
     pub alpn: Option<&'static str>,
+}
+
+impl TlsFacts {
+    /// For servers: all that they know.
+    #[must_use]
+    pub fn new(
+        version: &'static str,
+        cipher_suite: String,
+        server_name: Option<String>,
+        alpn: Option<&'static str>,
+    ) -> TlsFacts {
+        TlsFacts { version, cipher_suite, server_name, alpn }
+    }
 }
