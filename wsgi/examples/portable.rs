@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use gateway_core::{App, Body, Error, Request, Response, sleep, spawn, unblock};
+use gateway_core::{App, Body, Error, Request, Response, peer, sleep, spawn, unblock};
 use gateway_examples::Portable;
 use gateway_net::TcpStream;
-use gateway_wsgi::{Application, Environ};
+use gateway_wsgi::Application;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use pyo3::prelude::*;
@@ -48,6 +48,10 @@ impl App for Example {
                 let job = unblock(move || std::net::TcpStream::connect(gate)?.read_exact(&mut [0]));
                 job.await??;
                 Body::from("done\n")
+            }
+            "/test/collect" => {
+                let body = request.into_body().collect(usize::MAX).await?;
+                Body::from(format!("{} bytes\n", body.len()))
             }
             "/test/stream" => stream(gate),
             "/test/for-ever" => for_ever(gate),
@@ -89,8 +93,8 @@ fn plain(body: impl Into<Body>) -> Response {
 /// What has arrived, as text.
 fn described(request: &Request) -> String {
     let head = (request.method(), request.uri(), request.version());
-    let environ = request.extensions().get::<Environ>();
-    format!("{head:?}\n{environ:?}\n{:#?}\n", request.headers())
+    let address = peer().and_then(|peer| peer.address()).map(|address| address.ip());
+    format!("{head:?}\n{address:?}\n{:#?}\n", request.headers())
 }
 
 /// Waits until a byte comes. Its end is an error.

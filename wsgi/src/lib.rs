@@ -24,19 +24,15 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `request.rs` | a request of its environ, and its body as it is read |
-//! | `hosted.rs` | the app around the app: its bounds |
+//! | `request.rs` | a request of its environ, and `wsgi.input` as its body |
 //! | `watch.rs` | what ends a wait early: a signal, or `close()` |
 //! | `answer.rs` | a response as `start_response` and an iterator |
 
 #![forbid(unsafe_code)]
 
 mod answer;
-mod hosted;
 mod request;
 mod watch;
-
-pub use request::Environ;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -44,7 +40,6 @@ pub use request::Environ;
 struct Documents;
 
 use std::fmt;
-use std::io::Read;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -52,15 +47,10 @@ use std::thread::available_parallelism;
 use answer::Answer;
 use gateway_blocking::{Blocking, Reader, decorate};
 use gateway_core::App;
-use hosted::{Call, Hosted};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use request::Input;
-use watch::Watch;
-
-/// How many bytes the body of a request may have, unless [`Application::body_limit`] says
-/// otherwise: 2 MiB, as on the gateway's own server.
-pub const BODY_BYTES: u64 = 2 * 1024 * 1024;
+use watch::Interruptible;
 
 /// An app as a WSGI 1 callable.
 ///
@@ -73,7 +63,6 @@ pub const BODY_BYTES: u64 = 2 * 1024 * 1024;
 #[pyclass(frozen, module = "gateway_wsgi")]
 pub struct Application {
     decorate: Box<Decorate>,
-    body_limit: u64,
     /// Locked only by threads that hold the GIL, as one that forks does: it is free after a fork.
     serving: Mutex<Option<Serving>>,
 }
@@ -94,19 +83,9 @@ impl Application {
     /// Makes a callable of an app.
     #[must_use]
     pub fn new(app: impl App) -> Application {
-        let app = Arc::new(Hosted(app));
+        let app = Arc::new(Interruptible(app));
         let decorate = move |host: &Arc<Blocking>| Arc::new(decorate(host, app.clone())) as Serve;
-        Application {
-            decorate: Box::new(decorate),
-            body_limit: BODY_BYTES,
-            serving: Mutex::default(),
-        }
-    }
-
-    /// Lets the body of a request have so many bytes. To read beyond is an error: 413.
-    #[must_use]
-    pub fn body_limit(self, bytes: u64) -> Application {
-        Application { body_limit: bytes, ..self }
+        Application { decorate: Box::new(decorate), serving: Mutex::default() }
     }
 
     /// What this process serves with, started where there is nothing yet.
@@ -128,29 +107,25 @@ impl Application {
 #[pymethods]
 impl Application {
     /// Answers one request.
-    fn __call__(
+    fn __call__<'py>(
         &self,
-        py: Python<'_>,
-        environ: &Bound<'_, PyDict>,
-        start_response: &Bound<'_, PyAny>,
-    ) -> PyResult<Answer> {
-        let watch = Watch::default();
-        let response = match request::read(environ, &watch)? {
-            Ok(mut request) => {
-                request.extensions_mut().insert(Call::new(&watch, self.body_limit));
-                let serve = self.serve(py)?;
-                let response = py.detach(|| serve(request));
-                watch.raise()?;
-                response.map(|reader| Box::new(reader) as Box<dyn Read + Send>)
-            }
-            Err(refusal) => answer::refusal(&refusal),
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        start_response: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (request, watch) = match request::read(environ)? {
+            Ok(read) => read,
+            Err(error) => return answer::refuse(environ, start_response, &error),
         };
-        Answer::start(environ, start_response, response, watch)
+        let serve = self.serve(py)?;
+        let response = py.detach(|| serve(request));
+        watch.raise()?;
+        Answer::start(start_response, response, watch)
     }
 }
 
 impl fmt::Debug for Application {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Application").field("body_limit", &self.body_limit).finish_non_exhaustive()
+        f.debug_struct("Application").finish_non_exhaustive()
     }
 }

@@ -2,39 +2,16 @@
 
 use std::fmt::Write;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use gateway_core::Error;
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use gateway_blocking::request_uri;
+use gateway_core::{Client, Error, Peer};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 use pyo3::exceptions::{PyException, PyKeyError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::watch::Watch;
-
-/// What a server tells of a request beside the request itself: among the extensions of each.
-///
-/// ```
-/// use gateway_core::{Body, Request, Response};
-/// use gateway_wsgi::Environ;
-///
-/// async fn greet(request: Request) -> Response {
-///     let address = request.extensions().get::<Environ>().and_then(|environ| environ.address);
-///     Response::new(Body::from(format!("hello, {address:?}")))
-/// }
-/// # fn is_app(_: impl gateway_core::App) {}
-/// # is_app(greet);
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Environ {
-    /// `wsgi.url_scheme`: how the client has come, as far as the server knows.
-    pub scheme: Scheme,
-    /// `REMOTE_ADDR`: the client's address, or that of a proxy before the server. Nothing on a Unix
-    /// socket.
-    pub address: Option<IpAddr>,
-}
 
 /// The request that an environ describes; the error is the client's fault.
 ///
@@ -43,8 +20,7 @@ pub struct Environ {
 /// When the environ is none by PEP 3333, which is the server's fault.
 pub(crate) fn read(
     environ: &Bound<'_, PyDict>,
-    watch: &Watch,
-) -> PyResult<Result<Request<Input>, Error>> {
+) -> PyResult<Result<(Request<Input>, Watch), Error>> {
     let missing =
         |key| PyKeyError::new_err(format!("the environ has no {key}: PEP 3333 asks for it"));
     let required = |key| text(environ, key)?.ok_or_else(|| missing(key));
@@ -54,7 +30,12 @@ pub(crate) fn read(
     let query = text(environ, "QUERY_STRING")?.unwrap_or_default();
     let version = text(environ, "SERVER_PROTOCOL")?;
     let scheme = required("wsgi.url_scheme")?;
+    let host = match text(environ, "HTTP_HOST")? {
+        Some(host) => host,
+        None => format!("{}:{}", required("SERVER_NAME")?, required("SERVER_PORT")?),
+    };
     let address = text(environ, "REMOTE_ADDR")?;
+    let port = text(environ, "REMOTE_PORT")?;
     let fields = fields(environ)?;
     let terminated = environ.get_item("wsgi.input_terminated")?;
     let terminated = terminated.map_or(Ok(false), |terminated| terminated.is_truthy())?;
@@ -63,27 +44,30 @@ pub(crate) fn read(
     let parsed = || {
         let mut request = Request::new(());
         *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(bad)?;
-        *request.uri_mut() = target(&path, &query)?;
+        let uri = request_uri(scheme == "https", &host, &target(&path, &query)?);
+        *request.uri_mut() = uri.ok_or_else(|| bad("the path or the query is none"))?;
         *request.version_mut() = match version.as_deref() {
             Some("HTTP/1.0") => Version::HTTP_10,
             Some("HTTP/2" | "HTTP/2.0") => Version::HTTP_2,
             _ => Version::HTTP_11,
         };
         let (headers, is_chunked) = headers(fields)?;
-        let left = match headers.get(header::CONTENT_LENGTH) {
-            Some(length) => Some(digits(length)?),
-            None if terminated => None,
-            None if is_chunked => {
-                return Err(Error::client(StatusCode::LENGTH_REQUIRED, UNREADABLE));
-            }
-            None => Some(0),
-        };
+        if is_chunked && !terminated {
+            return Err(Error::client(StatusCode::LENGTH_REQUIRED, UNREADABLE));
+        }
+        let has_end = terminated || headers.contains_key(header::CONTENT_LENGTH);
         *request.headers_mut() = headers;
-        let scheme = Scheme::try_from(scheme.as_str()).map_err(bad)?;
-        let address = address.and_then(|address| address.parse().ok());
-        request.extensions_mut().insert(Environ { scheme, address });
-        let input = Input { stream, left, watch: watch.clone() };
-        Ok(request.map(|()| input))
+
+        let client = Client::default();
+        let address: Option<IpAddr> = address.and_then(|address| address.parse().ok());
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or(0);
+        let address = address.map(|address| SocketAddr::new(address, port));
+        client.introduce(Peer::new(None, address, None));
+        let watch = Watch::new(&client);
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(watch.clone());
+        let input = Input { stream: has_end.then_some(stream), watch: watch.clone() };
+        Ok((request.map(|()| input), watch))
     };
     Ok(parsed())
 }
@@ -136,6 +120,8 @@ fn headers(fields: Vec<(String, String)>) -> Result<(HeaderMap, bool), Error> {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+    // A client's field is not to be taken for the variable of that name.
+    headers.remove("proxy");
     Ok((headers, is_chunked))
 }
 
@@ -154,7 +140,7 @@ pub(crate) const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// The target, in the form in which it was sent: servers for WSGI have taken the escapes out.
-fn target(path: &str, query: &str) -> Result<Uri, Error> {
+fn target(path: &str, query: &str) -> Result<String, Error> {
     let mut target = String::with_capacity(path.len() + query.len() + 1);
     for byte in latin1(path)? {
         match byte {
@@ -164,30 +150,19 @@ fn target(path: &str, query: &str) -> Result<Uri, Error> {
             _ => write!(target, "%{byte:02X}")?,
         }
     }
-    match target.as_str() {
-        "" => target.push('/'),
-        "*" => {}
-        path if path.starts_with('/') => {}
-        path => return Err(bad(format!("{path:?} is no path: it begins without a slash"))),
+    if target.is_empty() {
+        target.push('/');
     }
-    let mut target = target.into_bytes();
     if !query.is_empty() {
-        target.push(b'?');
-        target.extend(latin1(query)?);
+        target = target + "?" + query;
     }
-    PathAndQuery::try_from(target).map(Uri::from).map_err(bad)
+    Ok(target)
 }
 
 /// The bytes of a native string: each of its characters stands for one.
 fn latin1(text: &str) -> Result<Vec<u8>, Error> {
     let bytes = text.chars().map(|character| u8::try_from(character).map_err(bad));
     bytes.collect()
-}
-
-fn digits(length: &HeaderValue) -> Result<u64, Error> {
-    let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = length.to_str().ok().filter(is_number).and_then(|text| text.parse().ok());
-    number.ok_or_else(|| bad(format!("{length:?} is no content-length")))
 }
 
 #[cold]
@@ -197,39 +172,28 @@ fn bad(error: impl Into<gateway_core::BoxError>) -> Error {
 
 /// `wsgi.input`. Each read takes the GIL for as long as it lasts.
 pub(crate) struct Input {
-    stream: Py<PyAny>,
-    /// How many bytes are left, or nothing where the server ends the stream.
-    left: Option<u64>,
+    /// Nothing where the body has no length, and the stream no end.
+    stream: Option<Py<PyAny>>,
     watch: Watch,
 }
 
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.unwrap_or(u64::MAX);
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
-        if most == 0 {
-            return Ok(0);
-        }
+        let Some(stream) = &self.stream else { return Ok(0) };
         // Behind its end the stream may hold another request.
         if self.watch.is_closed() {
             return Err(io::Error::other("the request is over"));
         }
         let read = Python::attach(|py| {
-            let read = self.stream.bind(py).call_method1("read", (most,))?;
+            let read = stream.bind(py).call_method1("read", (buf.len(),))?;
             let bytes = read.cast::<PyBytes>()?.as_bytes();
-            let Some(place) = buf[..most].get_mut(..bytes.len()) else {
+            let Some(place) = buf.get_mut(..bytes.len()) else {
                 return Err(PyException::new_err("wsgi.input gave more than it was asked for"));
             };
             place.copy_from_slice(bytes);
             Ok(bytes.len())
         });
-        let read = read.map_err(|error| self.failed(error))?;
-        if read == 0 && self.left.is_some() {
-            let message = format!("the body has ended {left} bytes before its content-length");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
-        }
-        self.left = self.left.map(|left| left - read as u64);
-        Ok(read)
+        read.map_err(|error| self.failed(error))
     }
 }
 

@@ -1,14 +1,16 @@
 //! `Watch`: what ends a wait early, a signal whose handler raises or the server's `close()`.
 
-use std::io;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use futures_util::task::AtomicWaker;
-use gateway_core::{Sleep, sleep};
+use bytes::Bytes;
+use gateway_core::{App, Body, Client, Departure, Error, Request, Response, Sleep, sleep};
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use pyo3::prelude::*;
 use rustix::process::getpid;
 use rustix::thread::gettid;
@@ -18,25 +20,25 @@ use rustix::thread::gettid;
 const SIGNALS: Duration = Duration::from_millis(200);
 
 /// One request's. Clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Watch(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    client: Client,
     closed: AtomicBool,
-    waiting: AtomicWaker,
     raised: Mutex<Option<PyErr>>,
 }
 
-/// The looks of one wait.
-#[derive(Default)]
-pub(crate) struct Looks(Option<Sleep>);
-
 impl Watch {
-    /// The request is over: its waits end, and its input is read no more.
+    pub(crate) fn new(client: &Client) -> Watch {
+        let (client, closed, raised) = (client.clone(), AtomicBool::new(false), Mutex::default());
+        Watch(Arc::new(Shared { client, closed, raised }))
+    }
+
+    /// The request is over: what waits is cancelled, and its input is read no more.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.waiting.wake();
+        self.0.client.leaves(Departure::Gone);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -54,21 +56,69 @@ impl Watch {
         raised.map_or(Ok(()), Err)
     }
 
-    /// Ready when a wait has to end.
-    pub(crate) fn poll(&self, looks: &mut Looks, cx: &mut Context<'_>) -> Poll<io::Error> {
-        self.0.waiting.register(cx.waker());
-        if self.is_closed() {
-            return Poll::Ready(io::Error::other("the server has closed the response"));
-        }
+    /// Ready when a signal's handler has raised.
+    fn poll(&self, look: &mut Option<Sleep>, cx: &mut Context<'_>) -> Poll<Error> {
         while gettid() == getpid() {
-            let look = looks.0.get_or_insert_with(|| sleep(SIGNALS));
+            let look = look.get_or_insert_with(|| sleep(SIGNALS));
             ready!(Pin::new(&mut *look).poll(cx));
             look.reset(Instant::now() + SIGNALS);
             if let Err(raised) = Python::attach(|py| py.check_signals()) {
                 self.keep(raised);
-                return Poll::Ready(io::Error::other("a signal has interrupted the wait"));
+                let message = "a signal has interrupted the wait";
+                return Poll::Ready(Error::client(StatusCode::BAD_REQUEST, message));
             }
         }
         Poll::Pending
+    }
+}
+
+/// The app around the app: a signal ends what waits in it.
+pub(crate) struct Interruptible<A>(pub(crate) A);
+
+impl<A: App> App for Interruptible<A> {
+    async fn call(&self, mut request: Request) -> Result<Response, Error> {
+        let Some(watch) = request.extensions_mut().remove::<Watch>() else {
+            return self.0.call(request).await;
+        };
+        let (mut answer, mut look) = (pin!(self.0.call(request)), None);
+        let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Pending => watch.poll(&mut look, cx).map(Err),
+            answered => answered,
+        });
+        Ok(answer.await?.map(|mut body| match body.take_bytes() {
+            Some(bytes) => Body::from(bytes),
+            None => Body::new(Watched { body, watch, look }),
+        }))
+    }
+}
+
+/// A response's body that a signal can end.
+struct Watched {
+    body: Body,
+    watch: Watch,
+    look: Option<Sleep>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Watched { body, watch, look } = &mut *self;
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Pending => watch.poll(look, cx).map(|error| Some(Err(error))),
+            frame => frame,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
