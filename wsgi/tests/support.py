@@ -1,5 +1,6 @@
 """Servers under test, and gates: what a handler of examples/portable.rs waits for."""
 
+import atexit
 import os
 import pathlib
 import signal
@@ -91,6 +92,8 @@ class Server:
             words, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             cwd=TESTS, start_new_session=True,
         )
+        # Also where whoever runs the tests has lost patience.
+        atexit.register(self.close)
         try:
             self.wait_until_it_answers()
         except BaseException:
@@ -118,6 +121,7 @@ class Server:
         return self.log.read().decode(errors="replace")
 
     def close(self):
+        atexit.unregister(self.close)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
