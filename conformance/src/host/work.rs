@@ -421,14 +421,18 @@ pub(super) fn spn_07_a_cancelled_task_is_dropped_where_it_waits(subject: &Subjec
             ("for a gate", Box::pin(async { Gate::default().opened().await })),
         ];
         for (what, wait) in waits {
-            let (guard, begun) = (alive.guard(), Gate::default());
-            let begin = begun.clone();
+            let (guard, begun, over) = (alive.guard(), Gate::default(), Gate::default());
+            let (begin, end) = (begun.clone(), over.clone());
             let task = spawn(async move {
                 let _guard = guard;
-                telling(begin, wait).await;
+                let waits = async {
+                    wait.await;
+                    end.open();
+                };
+                telling(begin, waits).await;
             });
             begun.opened().await;
-            assert!(!task.is_finished(), "a task that waits {what} has ended by itself");
+            assert!(!over.is_open(), "a task that waits {what} has ended by itself");
             task.cancel();
             eventually(&format!("cancelled while it waits {what}, a task ends"), || {
                 task.is_finished()

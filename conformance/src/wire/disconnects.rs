@@ -271,6 +271,13 @@ fn depart(
             drop(client);
         }
     }
+    if !bytes.contains("id=") {
+        // When it is answered, those before it have been accepted.
+        let mut next = session.connect_to(apart.address)?;
+        next.send(session.request("GET", "/", ""));
+        let received = next.response("GET");
+        session.check("behind clients that have left", "an answer", &received, is_ok(&received));
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use gateway_blocking::Blocking;
-use gateway_core::{Coroutine, Direction, Host, Reactor, Trampoline, Yield, trampoline};
+use gateway_core::{Coroutine, Direction, Host, Operation, Reactor, Trampoline, Yield, trampoline};
 use gateway_smol::OnSmol;
 
 use super::ends::Bare;
@@ -55,6 +55,7 @@ fn wires() -> Vec<Twin> {
         Twin::new("DRP-04", "a trampoline inside `run`", || Bare),
         quiet("DRP-04", "hears that its client has left"),
         replaces("DRP-04", "no head", "HTTP/1.1", "HTTP"),
+        wire("DRP-04", "logged as errors", Does { complains: true, ..GOOD }),
         quiet("DRP-11", "its client has left"),
         replaces("DRP-11", "bytes of an endless body", "5\r\ntick\n\r\n", ""),
         quiet("SPN-02", "a client has left"),
@@ -117,6 +118,8 @@ struct Does {
     since: usize,
     /// Keeps quiet about clients that leave.
     quiet: bool,
+    /// Logs them as errors.
+    complains: bool,
     /// Hands in everything twice.
     asks_twice: bool,
     /// Adds this before a client's end.
@@ -133,6 +136,7 @@ impl Does {
         cuts: false,
         since: 0,
         quiet: false,
+        complains: false,
         asks_twice: false,
         clients_last_words: "",
         last_words: "",
@@ -174,8 +178,8 @@ impl Trampoline for Wire {
     }
 }
 
-/// A socket that may never be ready.
-struct Kept(<OnSmol as Reactor>::Socket, bool);
+/// A socket; and what goes wrong, if it is the one that watches for clients that leave.
+struct Kept(<OnSmol as Reactor>::Socket, Does);
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -192,7 +196,8 @@ impl Reactor for Wire {
         if stream.peer_addr().is_err() {
             // A listener; or what watches for clients that leave, which is no socket at all.
             let watches = stream.local_addr().is_err();
-            return Ok(Kept(register(stream.into())?, watches && self.does.quiet));
+            let does = if watches { self.does } else { Does::NOTHING };
+            return Ok(Kept(register(stream.into())?, does));
         }
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -202,11 +207,19 @@ impl Reactor for Wire {
         let replaces = does.replaces.filter(|_| number >= does.since);
         thread::spawn(move || carry_in(from, to, does));
         thread::spawn(move || carry_out(theirs, stream, does, replaces));
-        Ok(Kept(register(ours.into())?, false))
+        Ok(Kept(register(ours.into())?, Does::NOTHING))
     }
 
     fn poll_ready(io: &Kept, way: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if io.1 { Poll::Pending } else { OnSmol::poll_ready(&io.0, way, cx) }
+        if io.1.quiet { Poll::Pending } else { OnSmol::poll_ready(&io.0, way, cx) }
+    }
+
+    fn attempt(io: &Kept, operation: &mut Operation<'_>) -> io::Result<()> {
+        operation.attempt(io)?;
+        if io.1.complains {
+            tracing::error!("a client has left");
+        }
+        Ok(())
     }
 }
 

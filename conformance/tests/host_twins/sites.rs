@@ -9,6 +9,7 @@ use std::fs;
 use std::panic;
 use std::path::Path;
 use std::sync::{Mutex, Once};
+use std::thread;
 
 /// What panics: macros, and methods.
 const MACROS: &[&str] = &["assert!(", "assert_eq!(", "assert_ne!(", "panic!(", "unreachable!("];
@@ -20,11 +21,12 @@ type Place = (String, usize, usize);
 /// All panics so far: where, and in which words.
 static PANICS: Mutex<Vec<(Place, String)>> = Mutex::new(Vec::new());
 
-/// Writes down all panics of this process from now on.
+/// Writes down all panics of this process from now on. Only those of the calling thread are told of:
+/// hundreds are what the twins are for.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let usual = panic::take_hook();
+        let (usual, own) = (panic::take_hook(), thread::current().id());
         panic::set_hook(Box::new(move |info| {
             if let Some(at) = info.location() {
                 let payload = info.payload();
@@ -33,7 +35,9 @@ pub(crate) fn watch() {
                 let place = (at.file().to_owned(), at.line() as usize, at.column() as usize);
                 PANICS.lock().unwrap().push((place, words.unwrap_or_default()));
             }
-            usual(info);
+            if thread::current().id() == own {
+                usual(info);
+            }
         }));
     });
 }

@@ -16,7 +16,7 @@ use gateway_core::{
     Coroutine, Host, Sleep, Task, Timer, Trampoline, Yield, sleep_until, trampoline,
 };
 
-use super::twin::{Behind, Bounce, BounceFn, Twin};
+use super::twin::{Behind, Bounce, BounceFn, PATIENCE, Twin};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
@@ -121,13 +121,13 @@ pub(crate) fn twins() -> Vec<Twin> {
         rewoken("YLD-08", "a wake-up does not panic", no_stranger),
         rewoken("YLD-03", "a late wake-up does not panic", no_stranger),
         rewoken("YLD-09", "a late wake-up from a thread does not panic", no_stranger),
-        // Comes to it after a long time.
+        // Comes to it after a long time: more than half of the check's.
         rewoken("YLD-08", "for a long time", |odd, _| {
             let works = thread::current().name().is_some_and(|name| name.starts_with("gateway-"));
             let good = odd.good.clone();
             if works {
                 thread::spawn(move || {
-                    thread::sleep(Duration::from_secs(5));
+                    thread::sleep(PATIENCE * 2 / 3);
                     good.wake();
                 });
             }
@@ -165,14 +165,12 @@ pub(crate) fn twins() -> Vec<Twin> {
                 })
             })
         }),
-        bounce("YLD-11", "timers had begun when the first one ended", |good, yielded, cx| {
-            match yielded {
-                Yield::Timer(timer) => {
-                    thread::sleep(timer.deadline().saturating_duration_since(Instant::now()));
-                    Poll::Ready(Ok(()))
-                }
-                other => good.bounce(other, cx),
+        bounce("YLD-11", "one of ten timers is waited for", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) => {
+                thread::sleep(timer.deadline().saturating_duration_since(Instant::now()));
+                Poll::Ready(Ok(()))
             }
+            other => good.bounce(other, cx),
         }),
         bounce("YLD-11", "it hangs", |good, yielded, cx| match yielded {
             Yield::Job(job) => {

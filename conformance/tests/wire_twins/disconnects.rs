@@ -49,28 +49,38 @@ pub(crate) fn twins() -> Vec<Twin> {
             },
         ),
         Twin::new("DRP-05", "descriptors", || Box::new(leaky())),
+        Twin::new("DRP-05", "behind clients", || Box::new(exhausted())),
     ]
     .into_iter()
     .chain(PHASES.map(|phase| Twin::new("DRP-05", "alive", move || Box::new(forgetful(phase)))))
     .collect()
 }
 
-/// How the requests begin whose clients leave, each in another phase.
-const PHASES: [&str; 4] = ["POST /read", "GET /hold", "GET /gated", "GET /stream"];
+/// What has come of the requests whose clients leave, each in another phase: of the first nothing.
+const PHASES: [&str; 7] = [
+    "",
+    "GET / HTTP/1.1\r\nHost: x\r\n",
+    "POST /read",
+    "GET /hold",
+    "GET /gated",
+    "GET /stream",
+    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+];
 
-/// Takes those for alive that have left in one phase, and keeps their descriptors.
+/// Takes all for alive who ever were in one phase, and keeps their descriptors.
 struct Forgetful(Proxied, Arc<AtomicUsize>);
 
 fn forgetful(phase: &'static str) -> Forgetful {
-    let left = Arc::new(AtomicUsize::new(0));
-    let alive = left.clone();
+    let came = Arc::new(AtomicUsize::new(0));
+    let alive = came.clone();
     let server = Proxied::start(good(), move |client: TcpStream, server| {
-        let (mut first, asks) = (Vec::new(), AtomicBool::new(false));
+        let (mut first, asks) = (true, AtomicBool::new(false));
+        alive.fetch_add(usize::from(phase.is_empty()), Ordering::Relaxed);
         let front = |bytes: &mut Vec<u8>| {
             asks.store(bytes.starts_with(b"GET /live"), Ordering::Release);
-            if first.is_empty() {
-                first.clone_from(bytes);
-            }
+            let meant = first && !phase.is_empty() && bytes.starts_with(phase.as_bytes());
+            alive.fetch_add(usize::from(meant), Ordering::Relaxed);
+            first = false;
         };
         let back = |bytes: &mut Vec<u8>| {
             let text = String::from_utf8_lossy(bytes).into_owned();
@@ -83,12 +93,8 @@ fn forgetful(phase: &'static str) -> Forgetful {
             }
         };
         tamper(client, server, front, back);
-        let first = String::from_utf8_lossy(&first).into_owned();
-        if first.starts_with(phase) {
-            alive.fetch_add(1, Ordering::Relaxed);
-        }
     });
-    Forgetful(server, left)
+    Forgetful(server, came)
 }
 
 impl Instance for Forgetful {
@@ -163,6 +169,15 @@ fn forward(client: TcpStream, server: SocketAddr, end: fn(&[u8]) -> &'static [u8
         pass(&server, &client, |_| {});
         let _ = client.shutdown(std::net::Shutdown::Both);
     });
+}
+
+/// Serves nobody any more when twenty have left without a word.
+fn exhausted() -> Proxied {
+    let left = Arc::new(AtomicUsize::new(0));
+    Proxied::start(good(), move |client: TcpStream, server| match client.peek(&mut [0]) {
+        Ok(1) if left.load(Ordering::Relaxed) < 20 => tamper(client, server, |_| {}, |_| {}),
+        _ => drop(left.fetch_add(1, Ordering::Relaxed)),
+    })
 }
 
 /// Keeps a descriptor of each client.

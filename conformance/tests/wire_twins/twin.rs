@@ -18,7 +18,7 @@ use gateway_tokio::Tokio;
 
 /// How long a twin is waited for. A good server answers within a fraction of it.
 pub(crate) const PATIENCE: Patience = Patience {
-    signal: Duration::from_secs(3),
+    signal: Duration::from_secs(4),
     silence: Duration::from_millis(100),
     poll: Duration::from_millis(5),
     deadline: Duration::from_secs(3),

@@ -34,7 +34,10 @@ struct Scope {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<Scope>> = const { Cell::new(None) };
+    /// Without a destructor, which every access would have to ask about: where nothing is polled, it
+    /// is nobody's.
+    static CURRENT: Cell<ManuallyDrop<Option<Scope>>> =
+        const { Cell::new(ManuallyDrop::new(None)) };
 }
 
 pin_project! {
@@ -111,29 +114,25 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// A thread that is ending has no current scope any more: leaves then say so.
 #[inline]
 fn swap(home: &mut Option<Scope>) {
-    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(home)));
+    *home = ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(home.take())));
 }
 
 /// The current scope, taken out of its place while it is in use. Puts it back, on a panic too.
-///
-/// `ManuallyDrop` only spares the check whether there is something left to drop: there never is.
 struct Borrowed(ManuallyDrop<Option<Scope>>);
 
 impl Borrowed {
     #[inline]
     fn new() -> Borrowed {
-        Borrowed(ManuallyDrop::new(CURRENT.try_with(Cell::take).unwrap_or(None)))
+        Borrowed(CURRENT.take())
     }
 }
 
 impl Drop for Borrowed {
     #[inline]
     fn drop(&mut self) {
-        let scope = self.0.take();
-        let _ = CURRENT.try_with(|current| ManuallyDrop::new(current.replace(scope)));
+        CURRENT.set(ManuallyDrop::new(self.0.take()));
     }
 }
 

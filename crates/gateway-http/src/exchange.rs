@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,16 +76,17 @@ pub(crate) fn answer<A: App>(
     exchanges: &Exchanges<A>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
-    let Exchanges { slot, host, .. } = exchanges;
     let version = request.version();
-    let in_hand = Some(InHand::new(slot, version));
-    let mut request = arrive(request, slot);
-    let (asked, handler) = match strict::admit(&mut request, host, &slot.shared().limits) {
-        Ok(asked) => (asked, Handler::Admitted { request: Some(request) }),
-        Err(error) => (Asked::Nothing, Handler::later(ready(Err(error)))),
-    };
-    let is_refused = matches!(handler, Handler::Later { .. });
-    Exchange { exchanges, call: A::call, handler, in_hand, asked, version, is_refused, due: None }
+    Exchange {
+        exchanges,
+        call: A::call,
+        in_hand: Some(InHand::new(&exchanges.slot, version)),
+        handler: Handler::Arrived { request: Some(request) },
+        asked: Asked::Nothing,
+        version,
+        is_refused: false,
+        due: None,
+    }
 }
 
 type Handled = Result<Response, Error>;
@@ -94,8 +95,9 @@ pin_project! {
     /// A request on its way through the app.
     #[project = Handling]
     enum Handler<'a, F> {
-        // The app is called with the first poll.
-        Admitted { request: Option<Request> },
+        // Looked at, and handed to the app, with the first poll: requests are large, and each move of
+        // one costs as much as a look at its fields.
+        Arrived { request: Option<http::Request<Incoming>> },
         Called { #[pin] future: F },
         // Whatever is rare.
         Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
@@ -103,44 +105,40 @@ pin_project! {
     }
 }
 
-impl<'a, F> Handler<'a, F> {
+impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
+    /// Calls the app, if the request may come that far. What the request asks for is told first.
+    #[inline]
+    fn call<A: App>(
+        request: http::Request<Incoming>,
+        exchanges: &'a Exchanges<A>,
+        call: impl FnOnce(&'a A, Request) -> F + Send + 'a,
+        asked: &mut Asked,
+    ) -> Result<Handler<'a, F>, Error> {
+        let Exchanges { app, attach, slot, host } = exchanges;
+        let mut request = arrive(request, slot);
+        *asked = strict::admit(&mut request, host, &slot.shared().limits)?;
+        if let Some(attach) = attach {
+            attach(request.extensions_mut());
+        }
+        if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
+            return Ok(Handler::read_first(request, move |request| call(app, request)));
+        }
+        Ok(Handler::Called { future: call(app, request) })
+    }
+
     #[cold]
-    fn later(future: impl Future<Output = Handled> + Send + 'a) -> Handler<'a, F> {
+    fn read_first(request: Request, call: impl FnOnce(Request) -> F + Send + 'a) -> Handler<'a, F> {
+        let future = async move { call(strict::read_body(request).await?).await };
         Handler::Later { future: Box::pin(future) }
     }
 
-    /// Polls what comes of the app, which is called first.
+    /// Polls what comes of the app.
     #[inline]
-    fn poll<A: App>(
-        mut self: Pin<&mut Self>,
-        exchanges: &'a Exchanges<A>,
-        call: impl FnOnce(&'a A, Request) -> F + Send + 'a,
-        asked: &Asked,
-        cx: &mut Context<'_>,
-    ) -> Poll<Handled>
-    where
-        F: Future<Output = Handled> + Send,
-    {
-        let Exchanges { app, attach, .. } = exchanges;
-        if let Handling::Admitted { request } = self.as_mut().project() {
-            let Some(admitted) = request else { return Poll::Pending };
-            if let Some(attach) = attach {
-                attach(admitted.extensions_mut());
-            }
-            let has_body = !admitted.body().is_end_stream();
-            let Some(request) = request.take() else { return Poll::Pending };
-            self.set(match asked {
-                Asked::Upgrade(_) if has_body => Handler::later(async move {
-                    let request = strict::read_body(request).await?;
-                    call(app, request).await
-                }),
-                _ => Handler::Called { future: call(app, request) },
-            });
-        }
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Handled> {
         match self.project() {
             Handling::Called { future } => future.poll(cx),
             Handling::Later { future } => future.as_mut().poll(cx),
-            Handling::Admitted { .. } | Handling::Gone => Poll::Pending,
+            Handling::Arrived { .. } | Handling::Gone => Poll::Pending,
         }
     }
 }
@@ -176,7 +174,17 @@ where
         let in_hand = this.in_hand.as_mut().expect("an exchange is not polled after its end");
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _attended = Client::attend(&mut in_hand.client);
-            this.handler.as_mut().poll(this.exchanges, *this.call, this.asked, cx)
+            if let Handling::Arrived { request } = this.handler.as_mut().project() {
+                let Some(request) = request.take() else { return Poll::Pending };
+                match Handler::call(request, this.exchanges, *this.call, this.asked) {
+                    Ok(called) => this.handler.set(called),
+                    Err(error) => {
+                        *this.is_refused = true;
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+            this.handler.as_mut().poll(cx)
         }));
         let slot = &*in_hand.slot;
         // What follows a request that was refused, or a body that was not read, may be a part of it.

@@ -78,7 +78,7 @@ pub use linger::LINGER;
 pub use listener::Listener;
 pub use monitor::{Activity, Monitor};
 pub use proxy::{PROXY_BYTES, Proxies};
-pub use server::{Bound, Server};
+pub use server::{Bound, HANDSHAKES, Server};
 pub use strict::UPGRADE_BODY;
 pub use tls::Tls;
 pub use upgrade::{Upgraded, upgrade};

@@ -174,15 +174,15 @@ impl Listener {
         }
     }
 
-    /// Leaves those who come from now on to others, where there may be any.
+    /// Leaves those who come from now on to others, where there may be any. Whether there may.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub(crate) fn leave_port(&self) -> io::Result<()> {
+    pub(crate) fn leave_port(&self) -> io::Result<bool> {
         match &self.socket {
-            Socket::Tcp(listener) if self.shared => listener.leave_port(),
-            _ => Ok(()),
+            Socket::Tcp(listener) if self.shared => listener.leave_port().map(|()| true),
+            _ => Ok(false),
         }
     }
 

@@ -23,6 +23,10 @@ use crate::transport::Accepted;
 /// How long the accept loop rests when the system is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How long a server that leaves a shared port goes on accepting, for handshakes that are under way: one
+/// round trip. Newcomers are left to the others meanwhile, some after a second.
+pub const HANDSHAKES: Duration = Duration::from_millis(100);
+
 /// How long dropped connections may take to go, once the drain deadline has passed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -205,7 +209,8 @@ impl<A: App> Bound<A> {
     }
 
     /// Starts the lifespan, serves until `shutdown` is over, then drains: it is ready no more, goes on
-    /// for the drain delay, accepts those who wait already and nobody else, closes idle connections,
+    /// for the drain delay, accepts those who wait already and nobody else (on a shared port also those who
+    /// come within [`HANDSHAKES`](crate::HANDSHAKES)), closes idle connections,
     /// lets requests in hand finish until the drain deadline, and stops the lifespan. A connection
     /// without a request so far has [`FIRST_REQUEST`](crate::FIRST_REQUEST) for its first.
     ///
@@ -225,32 +230,24 @@ impl<A: App> Bound<A> {
         let app = Arc::new(server.app);
         let (watch, mut departures) = departures()?;
         shared.set_ready(true);
-        let served = {
-            let serves = (&app, &running.attach);
-            let mut accepting = pin!(accept(&mut listener, serves, &connections, &watch));
-            let mut looking = pin!(look_after(&connections, &mut departures));
-            let mut shutdown = pin!(async {
-                shutdown.await;
-                shared.set_ready(false);
-                if !server.drain_delay.is_zero() {
-                    sleep(server.drain_delay).await;
-                }
-            });
-            std::future::poll_fn(|cx| {
-                if shutdown.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                if let Poll::Ready(Err(error)) = looking.as_mut().poll(cx) {
-                    return Poll::Ready(Err(error));
-                }
-                accepting.as_mut().poll(cx)
-            })
-            .await
+        let serves = (&app, &running.attach);
+        let told = async {
+            shutdown.await;
+            shared.set_ready(false);
+            if !server.drain_delay.is_zero() {
+                sleep(server.drain_delay).await;
+            }
         };
+        let accepting = accept(&mut listener, serves, &connections, &watch);
+        let served = until(told, accepting, &connections, &mut departures).await;
         shared.set_ready(false);
         if served.is_ok() {
             connections.tell(Phase::Drain);
-            accept_waiting(&listener, (&app, &running.attach), &connections, &watch);
+            if leaves_port(&listener) {
+                let accepting = accept(&mut listener, serves, &connections, &watch);
+                let _ = until(sleep(HANDSHAKES), accepting, &connections, &mut departures).await;
+            }
+            accept_waiting(&listener, serves, &connections, &watch);
         }
         drop(listener);
         if served.is_ok() {
@@ -260,6 +257,35 @@ impl<A: App> Bound<A> {
         running.stop(&shared).await;
         served
     }
+}
+
+/// Accepts connections and looks after them, until something is over.
+async fn until(
+    over: impl Future<Output = ()>,
+    accepting: impl Future<Output = io::Result<()>>,
+    connections: &Connections,
+    departures: &mut Departures,
+) -> io::Result<()> {
+    let (mut over, mut accepting) = (pin!(over), pin!(accepting));
+    let mut looking = pin!(look_after(connections, departures));
+    std::future::poll_fn(|cx| {
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(Err(error)) = looking.as_mut().poll(cx) {
+            return Poll::Ready(Err(error));
+        }
+        accepting.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Leaves those who come from now on to others on its port, where there may be any. Whether it did.
+fn leaves_port(listener: &Listener) -> bool {
+    listener.leave_port().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot leave newcomers to others, some may be reset");
+        false
+    })
 }
 
 /// Accepts connections, each a task of its own, until the listener fails. Where all places are
@@ -310,9 +336,6 @@ fn accept_waiting<A: App>(
     connections: &Connections,
     watch: &Watch,
 ) {
-    if let Err(error) = listener.leave_port() {
-        tracing::warn!(%error, "cannot leave newcomers to others, some may be reset");
-    }
     let shared = connections.shared();
     while shared.len() < shared.limits.connections {
         match listener.try_accept() {

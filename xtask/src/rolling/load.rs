@@ -57,22 +57,25 @@ impl Tally {
 pub(crate) struct Load {
     tally: Arc<Tally>,
     clients: Vec<JoinHandle<()>>,
+    /// How many requests of each have been answered.
+    answered: Vec<Arc<AtomicU64>>,
 }
 
 impl Load {
     pub(crate) fn start(address: SocketAddr) -> Load {
         let tally = Arc::new(Tally::default());
         let client = |n| {
-            let tally = tally.clone();
-            thread::spawn(move || client(address, n < KEEP, &tally))
+            let (tally, answered) = (tally.clone(), Arc::new(AtomicU64::new(0)));
+            let count = answered.clone();
+            (thread::spawn(move || client(address, n < KEEP, &tally, &count)), answered)
         };
-        let clients = (0..KEEP + ONCE).map(client).collect();
-        Load { tally, clients }
+        let (clients, answered) = (0..KEEP + ONCE).map(client).unzip();
+        Load { tally, clients, answered }
     }
 
-    /// How many requests have been answered so far.
-    pub(crate) fn answered(&self) -> u64 {
-        self.tally.answered.load(Relaxed)
+    /// How many requests of each client have been answered so far.
+    pub(crate) fn answered(&self) -> Vec<u64> {
+        self.answered.iter().map(|count| count.load(Relaxed)).collect()
     }
 
     /// Lets the clients finish.
@@ -85,7 +88,7 @@ impl Load {
     }
 }
 
-fn client(address: SocketAddr, keeps: bool, tally: &Tally) {
+fn client(address: SocketAddr, keeps: bool, tally: &Tally, answered: &AtomicU64) {
     let mut kept: Option<Connection> = None;
     while !tally.stop.load(Relaxed) {
         let number = tally.sent.fetch_add(1, Relaxed);
@@ -97,6 +100,7 @@ fn client(address: SocketAddr, keeps: bool, tally: &Tally) {
         match asked {
             Ok(connection) => {
                 tally.answered.fetch_add(1, Relaxed);
+                answered.fetch_add(1, Relaxed);
                 kept = connection;
             }
             Err(Failed::Lost(why)) => tally.loses(number, &why),
