@@ -54,6 +54,8 @@ class Requests(unittest.TestCase):
         text = call(environ("/test/request", HTTP_HOST="example.org", **given))[1]
         self.assertIn(b"https://example.org/test/request,", text)
         self.assertIn(b"Some(::1)", text)
+        text = call(environ("/test/request", REMOTE_ADDR=""))[1]
+        self.assertIn(b"\nNone\n", text, "a Unix socket has none")
 
     def test_fields_of_the_connection_are_left_out(self):
         given = {"HTTP_CONNECTION": "upgrade, x-hop", "HTTP_UPGRADE": "websocket",
