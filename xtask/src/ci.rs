@@ -105,6 +105,9 @@ fn clippy() -> Result<(), String> {
 fn test() -> Result<(), String> {
     // Without them tests are skipped, which continuous integration forbids.
     packages::provide("chromium", "chromium")?;
+    // The services that these two may start by themselves, on the usual ports, are not asked.
+    packages::provide("pg_ctlcluster", "postgresql")?;
+    packages::provide("redis-server", "redis-server")?;
     packages::provide("lighttpd", "lighttpd")?;
     packages::provide("nginx", "nginx-light")?;
     packages::provide("python3", "python3")?;

@@ -34,7 +34,8 @@ The project's own command line.
   cargo xtask ci NAME...          runs these checks alone
   cargo xtask ci --list           lists the checks
 
-  cargo xtask demo [PORT]         one application on all four hosts, from this port on
+  cargo xtask demo [PORT]         one application on all four hosts, from this port on, with
+                                  PostgreSQL and Redis where they are installed
 
   cargo xtask bench [--requests N] [--rounds N] [HOST...]
                                   measures the hosts against raw hyper: instructions, system

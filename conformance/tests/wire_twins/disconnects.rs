@@ -83,9 +83,12 @@ fn forgetful(phase: &'static str) -> Forgetful {
             first = false;
         };
         let back = |bytes: &mut Vec<u8>| {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            let live = text.rsplit("\r\n\r\n").next().and_then(|body| body.trim().parse().ok());
-            if let Some(live) = live.filter(|_: &usize| asks.load(Ordering::Acquire)) {
+            if !asks.load(Ordering::Acquire) {
+                return;
+            }
+            let text = String::from_utf8_lossy(bytes);
+            let body = text.rsplit("\r\n\r\n").next().unwrap_or_default();
+            if let Ok(live) = body.trim().parse::<usize>() {
                 let live = (live + alive.load(Ordering::Relaxed)).to_string();
                 let length = live.len();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");

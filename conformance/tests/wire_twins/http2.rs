@@ -146,7 +146,7 @@ fn drowned(frame: &'static [u8]) -> Proxied {
     Proxied::start(good(), move |client: TcpStream, server| {
         let front = |bytes: &mut Vec<u8>| {
             let seen = bytes.windows(frame.len()).filter(|window| *window == frame).count();
-            if met.fetch_add(seen, Ordering::Relaxed) > 1000 {
+            if met.fetch_add(seen, Ordering::Relaxed) > 100 {
                 bytes.clear();
             }
         };

@@ -17,12 +17,16 @@
 //! To notice "drained" saves one system call per small request: the read that would only have said
 //! `EAGAIN`. A host that caches readiness must clear it within the very call that made the attempt,
 //! so [`Operation::attempt`] reports both "drained" and "blocked" as `WouldBlock`. The loop that
-//! joins waiting and attempting stands once, in [`Io::poll`](crate::Io::poll).
+//! joins waiting and attempting stands once, below; [`Io::poll`](crate::Io::poll) leads to it.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+/// How often one poll attempts an operation, while its host says each time that another attempt is
+/// worth making.
+const ATTEMPTS_PER_POLL: u32 = 16;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +130,14 @@ pub trait Reactor: 'static {
 /// A socket in its host's form, whichever that is.
 pub(crate) trait Registered: Send + Sync {
     fn fd(&self) -> BorrowedFd<'_>;
-    fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    fn attempt(&self, operation: &mut Operation<'_>) -> Attempt;
+
+    /// Attempts the operation, and waits where that would block. `drained` says to wait first.
+    fn poll(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>;
 }
 
 struct RegisteredWith<R: Reactor>(R::Socket);
@@ -137,14 +147,26 @@ impl<R: Reactor> Registered for RegisteredWith<R> {
         self.0.as_fd()
     }
 
-    fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        R::poll_ready(&self.0, direction, cx)
-    }
-
-    fn attempt(&self, operation: &mut Operation<'_>) -> Attempt {
-        operation.last = Attempt::Blocked;
-        let _ = R::attempt(&self.0, operation);
-        operation.last
+    fn poll(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..ATTEMPTS_PER_POLL {
+            if *drained {
+                ready!(R::poll_ready(&self.0, operation.direction, cx))?;
+            }
+            operation.last = Attempt::Blocked;
+            let _ = R::attempt(&self.0, operation);
+            *drained = operation.last != Attempt::Done;
+            if operation.last != Attempt::Blocked {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // Ready again and again, and nothing to be had: others get their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -18,11 +18,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use crate::socket::{Attempt, Direction, Operation, Reactor, Socket};
-
-/// How often one poll attempts an operation, while its host says each time that another attempt is
-/// worth making.
-const ATTEMPTS_PER_POLL: u32 = 16;
+use crate::socket::{Direction, Operation, Reactor, Socket};
 
 /// What a coroutine waits for. Closed: no kind is optional, and a new kind is a new version of the
 /// contract, so that the compiler tells every host.
@@ -128,19 +124,7 @@ impl Io<'_> {
     /// here.
     pub fn poll<R: Reactor>(mut self, reactor: &R, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (registered, drained) = self.socket.registered(reactor, self.operation.direction())?;
-        for _ in 0..ATTEMPTS_PER_POLL {
-            if *drained {
-                ready!(registered.poll_ready(self.operation.direction(), cx))?;
-            }
-            let attempt = registered.attempt(&mut self.operation);
-            *drained = attempt != Attempt::Done;
-            if attempt != Attempt::Blocked {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        // Ready again and again, and nothing to be had: others get their turn first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        registered.poll(&mut self.operation, drained, cx)
     }
 }
 

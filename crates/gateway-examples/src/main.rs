@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use gateway_examples::Portable;
+use gateway_examples::guestbook::{Guestbook, Options};
+use gateway_examples::postgres::Bounds;
 
 fn main() -> ExitCode {
-    gateway_launch::main(Portable::alone("this host"))
+    gateway_launch::launch_with(|options: Options| {
+        let guestbook = Guestbook::new(&options, Bounds::default())?;
+        Ok(Portable::alone("this host").with(guestbook).server())
+    })
 }

@@ -165,7 +165,7 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
-fn with_type(body: impl Into<Body>, kind: &'static str) -> Response {
+pub(crate) fn with_type(body: impl Into<Body>, kind: &'static str) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

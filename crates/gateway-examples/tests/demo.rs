@@ -3,11 +3,17 @@
 mod child;
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use child::{Program, command, get, listening};
+use gateway_examples::local::Kind;
+use gateway_tests::secure;
 use rustix::process::Signal;
+
+const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
 /// The hosts in the order of the ring.
 const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
@@ -46,6 +52,40 @@ fn the_page_of_every_host_names_all_of_them() {
             assert!(page.contains(&peer), "the page of {host} does not know {peer}");
         }
     }
+}
+
+#[test]
+fn a_guestbook_that_is_signed_on_one_host_is_read_on_all_and_leaves_nothing_behind() {
+    for kind in [Kind::Postgres, Kind::Redis] {
+        if let Err(missing) = kind.installed() {
+            return gateway_tests::skip(&missing.to_string());
+        }
+    }
+    let temporary = secure::Folder::new();
+    let folder = temporary.path("demo");
+    std::fs::create_dir(&folder).expect("a folder");
+    for folder in [temporary.path(""), folder.clone()] {
+        // The services run as somebody else.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("a folder");
+    }
+    let demo = Demo::from(command(DEMO).arg("0").env("TMPDIR", &folder));
+    let entries = |host: &str| get(demo.of(host), "/guestbook/entries").text();
+    for host in HOSTS {
+        let form = format!("name=me&message=signed+on+{host}");
+        let mut client = child::connect(demo.of(host));
+        let length = form.len();
+        let head = format!("POST /guestbook HTTP/1.1\r\nhost: a\r\ncontent-length: {length}");
+        client.send(format!("{head}\r\n\r\n{form}"));
+        assert_eq!(client.answer().status, 303);
+        for reader in HOSTS {
+            let entries = entries(reader);
+            assert!(entries.contains(&format!("signed on {host}")), "{reader}: {entries}");
+        }
+    }
+    assert_ne!(std::fs::read_dir(&folder).expect("a folder").count(), 0);
+    demo.program.signal(Signal::TERM);
+    assert_eq!(demo.program.end().code, Some(0));
+    assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 0);
 }
 
 #[test]
@@ -94,7 +134,12 @@ struct Demo {
 
 impl Demo {
     fn start() -> Demo {
-        let program = Program::start(command(env!("CARGO_BIN_EXE_demo")).arg("0"));
+        // Set to nothing: no guestbook, for which it would start a database.
+        Demo::from(command(DEMO).arg("0").env("DATABASE_URL", ""))
+    }
+
+    fn from(command: &mut Command) -> Demo {
+        let program = Program::start(command);
         let mut addresses = HashMap::new();
         while addresses.len() < HOSTS.len() {
             let line = program.line();

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
 use child::{EXAMPLES, End, Program, Served, ask, command, get, listening};
-use gateway_tests::{Client, PATIENCE};
+use gateway_tests::{Client, PATIENCE, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -328,8 +328,9 @@ fn the_admin_address_answers_until_the_server_has_drained(host: &str) {
     let mut echo = Echo::begin(&served);
     served.program.signal(Signal::TERM);
     served.program.complaint("draining");
-    let readyz = get(admin, "/readyz");
-    assert_eq!((readyz.status, readyz.text().as_str()), (503, "starting, or draining\n"));
+    // The line is written just before.
+    eventually("it is not ready any more", || status("/readyz") == 503);
+    assert_eq!(get(admin, "/readyz").text(), "starting, or draining\n");
     assert_eq!(status("/livez"), 200);
     assert_eq!(echo.finish(), Some("and the rest".to_owned()));
     assert_eq!(served.program.end().code, Some(0));

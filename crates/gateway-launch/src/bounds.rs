@@ -9,6 +9,7 @@ use gateway_http::Server;
 /// Deadlines in seconds, with fractions, and limits.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Deadlines and limits")]
+#[group(skip)]
 pub(crate) struct Bounds {
     /// A PROXY header, from a trusted proxy [default: 5]
     #[arg(long, env = "GATEWAY_PROXY_SECONDS", value_name = "SECONDS", value_parser = seconds)]

@@ -25,6 +25,7 @@ mod manager;
 mod options;
 mod signals;
 
+use std::fmt::Display;
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, IsTerminal, Write};
 use std::mem::ManuallyDrop;
@@ -33,8 +34,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::Poll;
 
+use clap::Args;
 use futures_channel::oneshot;
-use gateway_core::{App, Coroutine, Error, Host, Request, Response, spawn, trampoline, unblock};
+use gateway_core::{
+    App, BoxError, Coroutine, Error, Host, Request, Response, spawn, trampoline, unblock,
+};
 use gateway_http::{Bound, Listener, Monitor, Server, Tls};
 use gateway_operations::{Admin, Counted, Metrics, Observed, Page};
 use tracing_subscriber::Layer;
@@ -42,6 +46,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// The parser of the command line, for the options that [`launch_with`] adds.
+pub use clap;
 pub use options::HostName;
 use options::{LogFormat, Options};
 use signals::Signals;
@@ -78,21 +84,60 @@ pub fn main(app: impl App) -> ExitCode {
 /// }
 /// ```
 pub fn launch(server: Server<impl App>) -> ExitCode {
-    let options = match Options::from_command_line() {
+    #[derive(Args)]
+    struct NoOptions {}
+    launch_with(|_: NoOptions| Ok(server))
+}
+
+/// As [`launch`], for an application with options of its own: they stand beside the launcher's on the
+/// command line and in `--help`. An error of `server` ends the process as a bad command line does.
+///
+/// ```no_run
+/// use gateway_core::{Body, Request, Response};
+/// use gateway_http::Server;
+/// use gateway_launch::clap::{self, Args};
+/// use std::process::ExitCode;
+///
+/// #[derive(Args)]
+/// struct Options {
+///     /// Whom to greet
+///     #[arg(long, env = "NAME", default_value = "world")]
+///     name: String,
+/// }
+///
+/// fn main() -> ExitCode {
+///     gateway_launch::launch_with(|Options { name }| {
+///         Ok(Server::new(move |_: Request| {
+///             let text = format!("hello, {name}");
+///             async { Response::new(Body::from(text)) }
+///         }))
+///     })
+/// }
+/// ```
+pub fn launch_with<O: Args, A: App>(
+    server: impl FnOnce(O) -> Result<Server<A>, BoxError>,
+) -> ExitCode {
+    let (options, own) = match Options::from_command_line() {
         Ok(options) => options,
         Err(status) => return status,
     };
     log(options.log(), options.log_format);
     descriptors::raise();
+    let server = match server(own) {
+        Ok(server) => server,
+        Err(error) => return complain(&error, 2),
+    };
     match start(server, &options) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Forced) => ExitCode::FAILURE,
-        Err(error) => {
-            // Standard error may be gone as well: then nobody is there to be told.
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&error, 1),
     }
+}
+
+fn complain(error: &dyn Display, status: u8) -> ExitCode {
+    // Standard error may be gone as well: then nobody is there to be told.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(status)
 }
 
 /// Logs go to standard error, coloured on a terminal alone. An application that has set up its own

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use gateway_http::{Proxies, Tls};
 use gateway_operations::ACCESS_LOG;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -17,6 +17,8 @@ use crate::bounds::Bounds;
 /// Serves this application over HTTP.
 #[derive(Debug, Parser)]
 #[command(version = concat!("(gateway ", env!("CARGO_PKG_VERSION"), ")"))]
+// The application's own options may be called so, too.
+#[group(skip)]
 pub(crate) struct Options {
     /// What runs the application
     #[arg(long, env = "GATEWAY_HOST", value_enum, default_value_t = HostName::Tokio)]
@@ -72,14 +74,18 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the command line of the application, under its own name. What is wrong with it, or what
-    /// `--help` and `--version` ask for, is said here; then the process ends with the status given.
-    pub(crate) fn from_command_line() -> Result<Options, ExitCode> {
+    /// Reads the command line of the application, under its own name, with its own options. What is
+    /// wrong with it, or what `--help` and `--version` ask for, is said here; then the process ends with
+    /// the status given.
+    pub(crate) fn from_command_line<O: Args>() -> Result<(Options, O), ExitCode> {
         let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
         let name = path.file_name().map_or_else(|| "gateway".into(), |name| name.to_string_lossy());
-        let parsed = Options::command().name(name.into_owned()).try_get_matches();
-        let options = parsed.and_then(|matches| Options::from_arg_matches(&matches));
-        options.and_then(Options::paired).map_err(|error| {
+        let command = O::augment_args(Options::command().name(name.into_owned()));
+        let options = command.try_get_matches().and_then(|matches| {
+            let options = Options::from_arg_matches(&matches)?.paired()?;
+            Ok((options, O::from_arg_matches(&matches)?))
+        });
+        options.map_err(|error| {
             if error.use_stderr() {
                 // Standard error may be gone as well: then nobody is there to be told.
                 let _ = writeln!(io::stderr(), "{}", in_one_sentence(&error.to_string()));

@@ -76,6 +76,16 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
+/// Says that a test ends here for want of a program, and what would help.
+///
+/// # Panics
+///
+/// When the environment variable `CI` is set: there nothing may be skipped.
+pub fn skip(remedy: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{remedy}");
+    eprintln!("skipped: {remedy}");
+}
+
 /// A server in the background, until it is dropped or told to drain.
 pub struct Serving {
     /// Where it listens.

@@ -38,7 +38,10 @@ macro_rules! on_each_host {
 pub(crate) const EXAMPLES: &str = env!("CARGO_BIN_EXE_gateway-examples");
 
 /// The variables that stand in for flags: a test's own environment must not.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 19] = [
+    "DATABASE_URL",
+    "REDIS_URL",
+    "GATEWAY_TRUST",
     "GATEWAY_HOST",
     "GATEWAY_BIND",
     "GATEWAY_THREADS",
