@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo};
-use crate::{Failure, arrows, lines, packages, rolling, soak, spec, tree, wire};
+use crate::{Failure, arrows, lines, packages, rolling, soak, spec, tree, wire, wsgi};
 
 /// One check: its name on the command line, what it makes sure of, and how.
 struct Section {
@@ -12,7 +12,7 @@ struct Section {
     check: fn() -> Result<(), String>,
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     Section { name: "fmt", about: "the source is as rustfmt leaves it", check: fmt },
     Section { name: "clippy", about: "no warnings, in tests and examples too", check: clippy },
     Section { name: "test", about: "every test, then every example in the docs", check: test },
@@ -31,6 +31,7 @@ const SECTIONS: [Section; 11] = [
         about: "a restart under load loses no request",
         check: rolling::check,
     },
+    Section { name: "wsgi", about: "an app under servers for Python", check: wsgi::check },
     Section { name: "arrows", about: "which crate may depend on which", check: arrows::check },
     Section { name: "lines", about: "an adapter is at most 40 lines", check: lines::check },
     Section { name: "tree", about: "no runtime where none belongs", check: tree::check },
@@ -93,7 +94,8 @@ fn seconds(time: Duration) -> String {
 
 fn fmt() -> Result<(), String> {
     command::run(&mut cargo("fmt --all --check"))?;
-    command::run(&mut cargo("fmt --all --manifest-path bench/Cargo.toml --check"))
+    command::run(&mut cargo("fmt --all --manifest-path bench/Cargo.toml --check"))?;
+    command::run(&mut cargo("fmt --all --manifest-path wsgi/Cargo.toml --check"))
 }
 
 fn clippy() -> Result<(), String> {

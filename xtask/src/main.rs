@@ -1,5 +1,5 @@
 //! The project's own command line: `cargo xtask ci | demo | bench | soak | rolling | spec |
-//! scoreboard`.
+//! scoreboard | wsgi`.
 //!
 //! It depends on the standard library alone, so that it builds in a moment and nothing has to be
 //! installed before it. Each command is a module; `ci` is a list of sections, and each section can
@@ -21,6 +21,7 @@ mod soak;
 mod spec;
 mod tree;
 mod wire;
+mod wsgi;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ The project's own command line.
   cargo xtask scoreboard [--only NAME] [--list]
                                   runs the conformance suite on well-known servers, and writes
                                   docs/scoreboard.md
+
+  cargo xtask wsgi [TEST...]      builds an app as a module for Python, and tests it under servers
+                                  for WSGI; `test_servers.Uwsgi` is one of the tests
 
   cargo xtask --help              prints this
 ";
@@ -98,6 +102,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "rolling" => rolling::run(rest),
         "spec" => spec::run(rest),
         "scoreboard" => scoreboard::run(rest),
+        "wsgi" => wsgi::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

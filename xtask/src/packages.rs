@@ -12,11 +12,21 @@ use crate::command;
 ///
 /// When it can't be installed.
 pub(crate) fn provide(program: &str, package: &str) -> Result<bool, String> {
-    if command::is_installed(program) || Path::new("/usr/sbin").join(program).is_file() {
+    let there = command::is_installed(program) || Path::new("/usr/sbin").join(program).is_file();
+    provide_unless(there, program, package)
+}
+
+/// As [`provide`], for what is no program: `there` says whether it is there already.
+///
+/// # Errors
+///
+/// As [`provide`].
+pub(crate) fn provide_unless(there: bool, what: &str, package: &str) -> Result<bool, String> {
+    if there {
         return Ok(true);
     }
     if std::env::var_os("CI").is_none() {
-        println!("{program} is not installed: Debian's package `{package}` brings it");
+        println!("{what} is not installed: Debian's package `{package}` brings it");
         return Ok(false);
     }
     command::run(Command::new("apt-get").args(["update", "-q"]))?;
