@@ -4,14 +4,14 @@
 //!
 //! | a request's | |
 //! |---|---|
-//! | fields of the connection (RFC 9110, section 7.6.1) | are taken off |
+//! | fields of the connection (RFC 9110, section 7.6.1) | are taken off, but not what `Connection` names |
 //! | body | is read as far as its `Content-Length` says, or to the reader's end without one; 400 when it is cut off |
 //! | body beyond [`BODY_BYTES`] | 413, unless the app has called [`set_body_limit`](gateway_core::set_body_limit) |
 //! | [`Client`], among its extensions | is the current one while the app runs, so that [`peer`](gateway_core::peer) knows it; told to be [gone](Departure::Gone), it cancels what waits |
 //!
 //! | a response's | |
 //! |---|---|
-//! | fields of the connection | are taken off |
+//! | fields of the connection, and what `Connection` names | are taken off |
 //! | `Content-Length` | is added where the length is known, and kept to: another length is the app's fault |
 //! | body, to `HEAD`, and with 204, 205 and 304 | is dropped |
 //! | status, where it is an interim one, and an upgrade | 500: there is no connection to hand over |
@@ -347,7 +347,7 @@ fn checked(response: Response, is_head: bool) -> Result<Response, Error> {
 
 /// A response as servers take it, and how many bytes its body has to have.
 fn release(mut response: Response, is_head: bool) -> (Response, Option<u64>) {
-    strip(response.headers_mut());
+    strip_named(response.headers_mut());
     // Synchronous servers have no trailers.
     response.headers_mut().remove(TRAILER);
     let status = response.status();
@@ -390,13 +390,22 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
     Ok(announced)
 }
 
-/// Takes off the fields of the connection, and those that it names.
-fn strip(headers: &mut HeaderMap) {
+/// Takes off the fields that the app's `Connection` names, and those of the connection.
+fn strip_named(headers: &mut HeaderMap) {
     let options = headers.get_all(CONNECTION).into_iter();
     let options = options.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let named: Vec<HeaderName> =
         options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-    for name in named.into_iter().chain([CONNECTION, TE, TRANSFER_ENCODING, UPGRADE]) {
+    for name in named {
+        headers.remove(name);
+    }
+    strip(headers);
+}
+
+/// Takes off the fields of the connection. Not those that a request's `Connection` names: a client
+/// could have a field vanish that a proxy has added, or the length.
+fn strip(headers: &mut HeaderMap) {
+    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
     headers.remove("keep-alive");
