@@ -203,7 +203,8 @@ fn fields_of_the_connection_go_neither_way() {
         ("x-own", "1"),
     ];
     let app = move |request: Request| {
-        let seen: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        let mut seen: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        seen.sort_unstable();
         let mut response = Response::new(Body::from(seen.join(" ")));
         for (name, value) in fields {
             response.headers_mut().insert(name, value.parse().unwrap());
