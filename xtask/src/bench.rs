@@ -24,8 +24,10 @@ const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 const AROUND: [&str; 5] =
     ["tokio+ids", "tokio+log", "tokio+metrics", "tokio+lint-app", "tokio+lint"];
 
-/// One axum router on its own server, and on a gateway host. Measured when they are asked for.
-const ROUTERS: [&str; 2] = ["axum", "gateway-axum"];
+/// The peer with the one deadline that it has; one axum router on its own server and by way of
+/// smol-axum, and the same on gateway hosts. Measured when they are asked for.
+const OTHERS: [&str; 5] =
+    ["raw-hyper+deadline", "axum", "gateway-axum", "smol-axum", "gateway-axum-smol"];
 
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
@@ -143,9 +145,9 @@ fn number(option: &str, word: Option<&String>, least: usize) -> Result<usize, St
 }
 
 fn host(word: &str) -> Result<&'static str, String> {
-    let found = HOSTS.iter().chain(&AROUND).chain(&ROUTERS).find(|host| **host == word);
+    let found = HOSTS.iter().chain(&AROUND).chain(&OTHERS).find(|host| **host == word);
     let unknown =
-        || format!("there is no host `{word}`; there are {HOSTS:?}, {AROUND:?} and {ROUTERS:?}");
+        || format!("there is no host `{word}`; there are {HOSTS:?}, {AROUND:?} and {OTHERS:?}");
     found.copied().ok_or_else(unknown)
 }
 
@@ -172,9 +174,12 @@ fn build() -> Result<(), String> {
 /// The words that start a server, up to its port.
 fn server(name: &str) -> Vec<&str> {
     match name {
-        PEER => vec!["bench/target/release/raw-hyper"],
+        PEER => vec!["bench/target/release/raw-hyper", "plain"],
+        "raw-hyper+deadline" => vec!["bench/target/release/raw-hyper", "deadline"],
         "axum" => vec!["bench/target/release/axum"],
-        "gateway-axum" => vec!["bench/target/release/gateway-axum"],
+        "smol-axum" => vec!["bench/target/release/smol-axum"],
+        "gateway-axum" => vec!["bench/target/release/gateway-axum", "tokio"],
+        "gateway-axum-smol" => vec!["bench/target/release/gateway-axum", "smol"],
         host => vec!["bench/target/release/gateway", host],
     }
 }

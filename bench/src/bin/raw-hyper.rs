@@ -1,4 +1,6 @@
-//! The small request on raw hyper and tokio, with one worker thread: `raw-hyper PORT`.
+//! The small request on raw hyper and tokio, with one worker thread: `raw-hyper plain PORT`. With
+//! `raw-hyper deadline PORT` a head has to come within hyper's own deadline, 30 seconds: the one that
+//! hyper has, and that it needs a timer for.
 
 use std::convert::Infallible;
 
@@ -8,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -17,14 +19,19 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> std::io::Result<()> {
-    let port = std::env::args().nth(1).expect("a port");
+    let mut words = std::env::args().skip(1);
+    let (kind, port) = (words.next().expect("plain or deadline"), words.next().expect("a port"));
+    let mut builder = http1::Builder::new();
+    match kind.as_str() {
+        "plain" => {}
+        "deadline" => drop(builder.timer(TokioTimer::new())),
+        _ => panic!("neither plain nor deadline: {kind}"),
+    }
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(async move {
-            let io = TokioIo::new(stream);
-            let _ = http1::Builder::new().serve_connection(io, service_fn(hello)).await;
-        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service_fn(hello));
+        tokio::spawn(connection);
     }
 }
