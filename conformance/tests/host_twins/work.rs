@@ -407,33 +407,24 @@ impl Host for Pausing {
     }
 }
 
-/// A host that is slow to begin jobs, and drops those that have not begun when `run` returns.
+/// A host that begins no job while it runs, and drops them all when `run` returns.
 struct JobsEnd(Blocking);
 
 impl Host for JobsEnd {
     fn run<F: Future>(&self, future: F) -> F::Output {
-        /// Jobs begin only until this says that `run` has returned.
-        struct Until(Arc<dyn Trampoline>, Arc<AtomicBool>);
+        /// Keeps the jobs.
+        struct Until(Arc<dyn Trampoline>, Mutex<Vec<Job>>);
         impl Trampoline for Until {
             fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
                 let Yield::Job(job) = yielded else { return self.0.bounce(yielded, cx) };
-                let over = self.1.clone();
-                let late = Job::new(move || {
-                    thread::sleep(Duration::from_millis(300));
-                    if !over.load(Ordering::SeqCst) {
-                        job.run();
-                    }
-                });
-                self.0.bounce(Yield::Job(late), cx)
+                self.1.lock().unwrap().push(job);
+                Poll::Ready(Ok(()))
             }
         }
-        let over = Arc::new(AtomicBool::new(false));
-        let output = self.0.run(async {
-            let until = Until(trampoline().unwrap(), over.clone());
+        self.0.run(async {
+            let until = Until(trampoline().unwrap(), Mutex::default());
             Coroutine::new(Arc::new(until), future).await
-        });
-        over.store(true, Ordering::SeqCst);
-        output
+        })
     }
 }
 

@@ -6,6 +6,7 @@ pub mod secure;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,23 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(started.elapsed() < PATIENCE, "still not: {what}");
         thread::yield_now();
     }
+}
+
+/// What a count has come to when it has stood still for a while: whoever counts waits.
+///
+/// # Panics
+///
+/// When it has not begun, or has not come to rest, within [`PATIENCE`].
+pub fn settled(count: &AtomicUsize) -> usize {
+    let (mut last, mut since) = (0, Instant::now());
+    eventually("a count that has come to rest", || {
+        let now = count.load(Ordering::Relaxed);
+        if now != last || now == 0 {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(300)
+    });
+    last
 }
 
 /// Says that a test ends here for want of a program, and what would help.

@@ -29,7 +29,7 @@ use gateway_core::{
     spawn, unblock,
 };
 use gateway_http::{Limits, Server};
-use gateway_tests::{Answer, Client, PATIENCE, Serving, eventually, on_every_host};
+use gateway_tests::{Answer, Client, PATIENCE, Serving, eventually, on_every_host, settled};
 use gateway_tokio::OnTokio;
 use gateway_tower::{
     READY_DEADLINE, RequestBody, TimeoutLayer, app, keep_alive, service, service_on,
@@ -291,14 +291,7 @@ fn a_stream_waits_for_its_reader(host: impl Host + Send + 'static) {
     let mut client = serving.connect();
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
     // Nobody reads: what is made is what fits into the buffers, and then no more.
-    let (mut last, mut settled) = (0, Instant::now());
-    eventually("the stream waits", || {
-        let now = made.load(Ordering::Relaxed);
-        if now != last || now == 0 {
-            (last, settled) = (now, Instant::now());
-        }
-        settled.elapsed() > Duration::from_millis(300)
-    });
+    let last = settled(&made);
     assert!(last < 500, "{last} of 1000 chunks made for a client that does not read");
     assert_eq!(client.answer().body.len(), 1000 * 64 * 1024);
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ use gateway_core::{
 };
 use gateway_http::{Deadlines, Limits, Server, upgrade};
 use gateway_net::TcpStream;
-use gateway_tests::{Client, Serving, eventually, on_every_host};
+use gateway_tests::{Client, Serving, eventually, on_every_host, settled};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 
@@ -141,15 +141,7 @@ fn a_sender_waits_for_its_reader(host: impl Host + Send + 'static) {
     let mut client = serving.connect();
     client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
     // Nobody reads: what is made is what fits into the buffers, and then no more.
-    let mut last = usize::MAX;
-    let mut settled = Instant::now();
-    eventually("the sender waits", || {
-        let now = made.load(Ordering::Relaxed);
-        if now != last || now == 0 {
-            (last, settled) = (now, Instant::now());
-        }
-        settled.elapsed() > Duration::from_millis(300)
-    });
+    let last = settled(&made);
     assert!(last < 500, "{last} of 1000 chunks made for a client that does not read");
     assert_eq!(client.answer().body.len(), 1000 * 64 * 1024);
 }
