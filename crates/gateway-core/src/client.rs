@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -170,7 +171,9 @@ impl fmt::Debug for Client {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<Client>> = const { Cell::new(None) };
+    /// Without a destructor, as the scope of a coroutine: where nothing is polled, it is nobody.
+    static CURRENT: Cell<ManuallyDrop<Option<Client>>> =
+        const { Cell::new(ManuallyDrop::new(None)) };
 }
 
 /// What [`Client::attend`] returns.
@@ -184,21 +187,17 @@ impl Drop for Attended<'_> {
     }
 }
 
-/// On a thread that is ending nobody is current any more, and each stays at home.
 #[inline]
 fn swap(home: &mut Option<Client>) {
-    let _ = CURRENT.try_with(|current| current.swap(Cell::from_mut(home)));
+    *home = ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(home.take())));
 }
 
 /// The client of the request in hand.
 fn current() -> Option<Client> {
-    CURRENT
-        .try_with(|current| {
-            let client = current.take();
-            current.set(client.clone());
-            client
-        })
-        .unwrap_or(None)
+    let client = CURRENT.take();
+    let current = (*client).clone();
+    CURRENT.set(client);
+    current
 }
 
 pin_project! {

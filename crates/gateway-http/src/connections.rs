@@ -131,6 +131,7 @@ impl Shared {
         self.passed[deadline as usize].load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }

@@ -14,7 +14,7 @@ use gateway_core::{
     App, Body, BodyLimit, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep,
     sleep, sleep_until,
 };
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{Extensions, HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -77,11 +77,18 @@ pub(crate) fn answer<A: App>(
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
     let version = request.version();
+    let (mut head, body) = request.into_parts();
+    let slot = &exchanges.slot;
+    let body = if body.is_end_stream() {
+        Body::empty()
+    } else {
+        arriving(&mut head.extensions, body, slot)
+    };
     Exchange {
         exchanges,
         call: A::call,
-        in_hand: Some(InHand::new(&exchanges.slot, version)),
-        handler: Handler::Arrived { request: Some(request) },
+        in_hand: Some(InHand::new(slot, version)),
+        handler: Handler::Arrived { request: Some(Request::from_parts(head, body)) },
         asked: Asked::Nothing,
         version,
         is_refused: false,
@@ -97,7 +104,7 @@ pin_project! {
     enum Handler<'a, F> {
         // Looked at, and handed to the app, with the first poll: requests are large, and each move of
         // one costs as much as a look at its fields.
-        Arrived { request: Option<http::Request<Incoming>> },
+        Arrived { request: Option<Request> },
         Called { #[pin] future: F },
         // Whatever is rare.
         Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
@@ -109,21 +116,26 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
     /// Calls the app, if the request may come that far. What the request asks for is told first.
     #[inline]
     fn call<A: App>(
-        request: http::Request<Incoming>,
+        mut self: Pin<&mut Self>,
         exchanges: &'a Exchanges<A>,
         call: impl FnOnce(&'a A, Request) -> F + Send + 'a,
         asked: &mut Asked,
-    ) -> Result<Handler<'a, F>, Error> {
+    ) -> Result<(), Error> {
+        let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
+        let Some(request) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
-        let mut request = arrive(request, slot);
-        *asked = strict::admit(&mut request, host, &slot.shared().limits)?;
+        *asked = strict::admit(request, host, &slot.shared().limits)?;
         if let Some(attach) = attach {
             attach(request.extensions_mut());
         }
-        if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
-            return Ok(Handler::read_first(request, move |request| call(app, request)));
+        let reads = matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream();
+        let Some(request) = place.take() else { return Ok(()) };
+        if reads {
+            self.set(Handler::read_first(request, move |request| call(app, request)));
+        } else {
+            self.set(Handler::Called { future: call(app, request) });
         }
-        Ok(Handler::Called { future: call(app, request) })
+        Ok(())
     }
 
     #[cold]
@@ -170,50 +182,57 @@ where
     type Output = Result<http::Response<Sent>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
+        let (mut handler, asked, version) = (this.handler, this.asked, *this.version);
         let in_hand = this.in_hand.as_mut().expect("an exchange is not polled after its end");
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        // Written from within: what the guard returned, it would move once more.
+        let mut polled = Poll::Pending;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
             let _attended = Client::attend(&mut in_hand.client);
-            if let Handling::Arrived { request } = this.handler.as_mut().project() {
-                let Some(request) = request.take() else { return Poll::Pending };
-                match Handler::call(request, this.exchanges, *this.call, this.asked) {
-                    Ok(called) => this.handler.set(called),
-                    Err(error) => {
-                        *this.is_refused = true;
-                        return Poll::Ready(Err(error));
-                    }
+            polled = match handler.as_mut().call(this.exchanges, *this.call, asked) {
+                Ok(()) => handler.as_mut().poll(cx),
+                Err(error) => {
+                    *this.is_refused = true;
+                    Poll::Ready(Err(error))
                 }
-            }
-            this.handler.as_mut().poll(cx)
+            };
         }));
         let slot = &*in_hand.slot;
         // What follows a request that was refused, or a body that was not read, may be a part of it.
         let mut closes = *this.is_refused;
-        let mut fail = |error: Error| {
-            this.handler.set(Handler::Gone);
+        if let Err(payload) = caught {
+            polled = Poll::Ready(Err(JoinError::panicked(payload).into()));
+        }
+        if !matches!(polled, Poll::Ready(Ok(_))) {
+            let error = match std::mem::replace(&mut polled, Poll::Pending) {
+                Poll::Ready(Err(error)) => error,
+                _ => ready!(poll_due(slot, this.due, cx)),
+            };
+            handler.set(Handler::Gone);
             closes |= slot.has_given_up_a_body();
-            excuse(&error)
-        };
-        let mut response = match polled {
-            Ok(Poll::Ready(Ok(response))) => response,
-            Ok(Poll::Ready(Err(error))) => fail(error),
-            Ok(Poll::Pending) => fail(ready!(poll_due(slot, this.due, cx))),
-            Err(payload) => fail(JoinError::panicked(payload).into()),
-        };
+            polled = Poll::Ready(Ok(excuse(&error)));
+        }
+        let Poll::Ready(Ok(response)) = &mut polled else { return Poll::Pending };
         PUT_OFF.set(None);
-        match strict::release(this.asked, *this.version, &mut response) {
+        match strict::release(asked, version, response) {
             Ok(false) => {}
             Ok(true) => slot.is_handed_over(),
-            Err(error) => response = excuse(&error),
+            Err(error) => *response = excuse(&error),
         }
-        if closes || (slot.is_going() && *this.version <= Version::HTTP_11) {
-            last(&mut response);
+        if closes || (slot.is_going() && version <= Version::HTTP_11) {
+            last(response);
         }
-        let bodyless = matches!(this.asked, Asked::Head)
+        let bodyless = matches!(asked, Asked::Head)
             || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let receipt = response.extensions_mut().remove::<Receipt>();
+        let receipt = match response.extensions().is_empty() {
+            true => None,
+            false => response.extensions_mut().remove::<Receipt>(),
+        };
         let (in_hand, ended) = (this.in_hand.take(), bodyless.then_some(true));
-        Poll::Ready(Ok(response.map(|body| Sent { body, in_hand, receipt, ended })))
+        let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
+        let (head, body) = response.into_parts();
+        let sent = Sent { body, in_hand, receipt, ended };
+        Poll::Ready(Ok(http::Response::from_parts(head, sent)))
     }
 }
 
@@ -224,24 +243,13 @@ fn excuse(error: &Error) -> Response {
     error.response()
 }
 
-/// A request as apps know it.
-#[inline]
-fn arrive(request: http::Request<Incoming>, slot: &Arc<Slot>) -> Request {
-    let (head, body) = request.into_parts();
-    let mut request = Request::from_parts(head, Body::empty());
-    if !body.is_end_stream() {
-        arriving(&mut request, body, slot);
-    }
-    request
-}
-
+/// The body of a request that is still to come.
 #[cold]
-fn arriving(request: &mut Request, body: Incoming, slot: &Arc<Slot>) {
+fn arriving(extensions: &mut Extensions, body: Incoming, slot: &Arc<Slot>) -> Body {
     let limit = BodyLimit::new(slot.shared().limits.body_bytes);
-    request.extensions_mut().insert(limit.clone());
+    extensions.insert(limit.clone());
     let (slot, ended, failed, read, idle, waits) = (slot.clone(), false, false, 0, None, false);
-    *request.body_mut() =
-        Body::new(Arriving { body, ended, slot, limit, read, idle, waits, failed });
+    Body::new(Arriving { body, ended, slot, limit, read, idle, waits, failed })
 }
 
 thread_local! {

@@ -80,21 +80,16 @@ fn check_size(request: &Request, limits: &Limits) -> Result<(), Error> {
 
 /// Checks the fields, and says whether there is one for an upgrade.
 fn check_fields(request: &mut Request, known: &KnownHost) -> Result<bool, Error> {
-    let (mut hosts, mut codings, mut upgrades) = (0, 0, false);
+    let (mut host, mut hosts, mut codings, mut upgrades) = (None, 0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
             hosts += 1;
-            if !known.admits(value.as_bytes()) {
-                return Err(malformed("the Host field is not a host and a port"));
-            }
+            host = Some(value);
         } else if name == TRANSFER_ENCODING {
             codings += 1;
             check_coding(value)?;
         } else if name == EXPECT {
-            if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-                let message = "the only expectation that can be met here is 100-continue";
-                return Err(Error::client(StatusCode::EXPECTATION_FAILED, message));
-            }
+            check_expectation(value)?;
         } else if name == UPGRADE {
             upgrades = true;
         }
@@ -104,6 +99,9 @@ fn check_fields(request: &mut Request, known: &KnownHost) -> Result<bool, Error>
     }
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(malformed("a request has exactly one Host field"));
+    }
+    if host.is_some_and(|host| !known.admits(host.as_bytes())) {
+        return Err(malformed("the Host field is not a host and a port"));
     }
     obey_authority(request)?;
     Ok(upgrades)
@@ -134,6 +132,27 @@ pub(crate) fn release(
     version: Version,
     response: &mut Response,
 ) -> Result<bool, Error> {
+    if !matches!(asked, Asked::Nothing) || is_special(response.status()) {
+        return release_special(asked, version, response);
+    }
+    if let Some(length) = tidy(version, response) {
+        announce(response, length)?;
+    }
+    Ok(false)
+}
+
+/// Whether a response with this status has another body than most, or another connection.
+#[inline]
+fn is_special(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 100..=199 | 204 | 205 | 304)
+}
+
+#[cold]
+fn release_special(
+    asked: &Asked,
+    version: Version,
+    response: &mut Response,
+) -> Result<bool, Error> {
     let status = response.status();
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     match asked {
@@ -153,21 +172,7 @@ pub(crate) fn release(
         _ => {}
     }
     let tunnels = matches!(asked, Asked::Connect(_)) && status.is_success();
-    let (mut announced, mut connections) = (None, false);
-    for (name, value) in response.headers() {
-        if name == CONTENT_LENGTH {
-            announced = value.to_str().ok().and_then(|length| length.parse().ok());
-        } else {
-            connections |= is_hop_by_hop(name);
-        }
-    }
-    if connections {
-        strip(response.headers_mut());
-    }
-    if version < Version::HTTP_11 && response.body().size_hint().exact().is_none() {
-        // It ends with its connection, which hyper would promise to keep, in a newer version.
-        *response.version_mut() = Version::HTTP_10;
-    }
+    let announced = tidy(version, response);
     let bodied = !status.is_informational()
         && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let empty = || response.body().size_hint().exact() == Some(0);
@@ -183,12 +188,41 @@ pub(crate) fn release(
     match announced {
         // What has no body may announce the length of another response's.
         Some(length) if !matches!(asked, Asked::Head) && status != StatusCode::NOT_MODIFIED => {
-            let body = std::mem::take(response.body_mut());
-            *response.body_mut() = announced::check(body, length)?;
+            announce(response, length)?;
         }
         _ => {}
     }
     Ok(tunnels)
+}
+
+/// Takes the fields off that are the connection's business, and gives back the length that the head
+/// announces.
+#[inline]
+fn tidy(version: Version, response: &mut Response) -> Option<u64> {
+    let (mut announced, mut connections) = (None, false);
+    for (name, value) in response.headers() {
+        if name == CONTENT_LENGTH {
+            announced = Some(value);
+        } else {
+            connections |= is_hop_by_hop(name);
+        }
+    }
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if connections {
+        strip(response.headers_mut());
+    }
+    if version < Version::HTTP_11 && response.body().size_hint().exact().is_none() {
+        // It ends with its connection, which hyper would promise to keep, in a newer version.
+        *response.version_mut() = Version::HTTP_10;
+    }
+    announced
+}
+
+/// Holds a response's body to the length that its head announces.
+fn announce(response: &mut Response, length: u64) -> Result<(), Error> {
+    let body = std::mem::take(response.body_mut());
+    *response.body_mut() = announced::check(body, length)?;
+    Ok(())
 }
 
 fn malformed(message: &'static str) -> Error {
@@ -219,7 +253,18 @@ fn check_target(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
+/// RFC 9110, section 10.1.1.
+#[cold]
+fn check_expectation(value: &HeaderValue) -> Result<(), Error> {
+    if value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        return Ok(());
+    }
+    let message = "the only expectation that can be met here is 100-continue";
+    Err(Error::client(StatusCode::EXPECTATION_FAILED, message))
+}
+
 /// RFC 9112, sections 6.1 and 7.1: chunked, once, and nothing else that this server knows.
+#[cold]
 fn check_coding(value: &HeaderValue) -> Result<(), Error> {
     let mut codings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let mut chunked = 0;
@@ -330,14 +375,20 @@ fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The fields that are a connection's business.
+const HOP_BY_HOP: [HeaderName; 5] =
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
+
+#[inline]
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    name == CONNECTION
-        || name == TRANSFER_ENCODING
-        || name == UPGRADE
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+    HOP_BY_HOP.iter().any(|other| name == other)
 }
 
 /// Takes off what an app may not set, and what its Connection field names. `close` stays.
+#[cold]
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> =
         options(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
@@ -345,11 +396,9 @@ fn strip(headers: &mut HeaderMap) {
     for name in named.iter().filter(|name| *name != "close") {
         headers.remove(name);
     }
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
     if closes {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
