@@ -137,7 +137,7 @@ impl Drop for Borrowed {
 }
 
 /// Yields to whoever is driving the coroutine that is being polled.
-#[inline]
+#[inline(always)]
 pub(crate) fn bounce(yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     let mut borrowed = Borrowed::new();
     let Some(scope) = borrowed.0.as_mut() else { return Poll::Ready(Err(outside())) };

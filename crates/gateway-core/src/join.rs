@@ -39,8 +39,15 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Whom a cancellation wakes.
+    #[cold]
+    fn is_run_by(&self, waker: &Waker) {
+        self.lock().runner = Some(waker.clone());
     }
 }
 
@@ -127,7 +134,7 @@ impl<F: Future> Future for Run<F> {
         let shared = &this.promise.0;
         if !this.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *this.registered = Some(cx.waker().clone());
-            shared.lock().runner = Some(cx.waker().clone());
+            shared.is_run_by(cx.waker());
         }
         let step = catch_unwind(AssertUnwindSafe(|| {
             if shared.is_cancelled() {

@@ -229,7 +229,7 @@ fn start<T>(yielded: Yield<'_>, handle: JoinHandle<T>) -> JoinHandle<T> {
 /// # Errors
 ///
 /// The operation's own; the host's, when it can't wait; and outside any trampoline.
-#[inline]
+#[inline(always)]
 pub fn poll_io<T>(
     socket: &mut Socket,
     direction: Direction,

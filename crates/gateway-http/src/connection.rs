@@ -116,14 +116,15 @@ enum Ended {
     Late,
 }
 
-/// Drives hyper's connection until it has ended, or the server says so.
-async fn until_told<F: Future<Output = hyper::Result<()>> + Unpin>(
-    connection: &mut Connection,
-    served: &mut F,
-    drain: impl Fn(Pin<&mut F>),
-) -> Result<Ended, Error> {
+/// Drives hyper's connection until it has ended, or the server says so. Not async, which would be one
+/// more state to find on each poll.
+fn until_told<'a, F: Future<Output = hyper::Result<()>> + Unpin>(
+    connection: &'a mut Connection,
+    served: &'a mut F,
+    drain: impl Fn(Pin<&mut F>) + 'a,
+) -> impl Future<Output = Result<Ended, Error>> + 'a {
     let mut draining = false;
-    std::future::poll_fn(|cx| {
+    std::future::poll_fn(move |cx| {
         match connection.phase(cx) {
             Phase::Serve => {}
             Phase::Late if !connection.is_busy() => return Poll::Ready(Ok(Ended::Late)),
@@ -140,7 +141,6 @@ async fn until_told<F: Future<Output = hyper::Result<()>> + Unpin>(
         }
         Pin::new(&mut *served).poll(cx).map(|ended| Ok(ended.map(|()| Ended::Served)?))
     })
-    .await
 }
 
 /// What HTTP/2 starts its streams with.

@@ -110,6 +110,7 @@ impl Shared {
         deadline.as_nanos().div_ceil(self.sweep_after().as_nanos()) as u64
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -394,6 +395,12 @@ impl Slot {
         self.waits_for(IDLE);
     }
 
+    /// Whether the app has taken it over.
+    #[inline]
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.waits.load(Ordering::Acquire) == UPGRADED
+    }
+
     /// The app has taken it over.
     pub(crate) fn is_handed_over(&self) {
         self.waits.store(UPGRADED, Ordering::Release);
@@ -447,7 +454,7 @@ impl Slot {
     /// only where it knows that there is something.
     pub(crate) fn lingers(&self) -> bool {
         match self.phase() {
-            _ if self.activity() == Activity::Upgraded => false,
+            _ if self.is_upgraded() => false,
             Phase::Serve | Phase::Late => true,
             Phase::Drain => self.has_given_up_a_body(),
             Phase::Close => false,
@@ -479,6 +486,13 @@ impl Slot {
             drop(registered);
             drop(before);
         }
+    }
+
+    /// Whether it is to close at once. Whoever asks is woken when it is.
+    #[cold]
+    pub(crate) fn closes(&self, cx: &mut Context<'_>) -> bool {
+        self.wakes(cx.waker());
+        self.phase() == Phase::Close
     }
 
     fn tell(&self, phase: Phase) {
@@ -514,10 +528,15 @@ impl Connection {
     #[inline]
     pub(crate) fn phase(&mut self, cx: &mut Context<'_>) -> Phase {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.registered = Some(cx.waker().clone());
-            self.slot.wakes(cx.waker());
+            self.register(cx.waker());
         }
         self.slot.phase()
+    }
+
+    #[cold]
+    fn register(&mut self, waker: &Waker) {
+        self.registered = Some(waker.clone());
+        self.slot.wakes(waker);
     }
 
     /// Whether a request is in hand.
@@ -538,7 +557,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.slot.activity() != Activity::Upgraded {
+        if !self.slot.is_upgraded() {
             self.slot.client.leaves(Departure::Gone);
         }
     }

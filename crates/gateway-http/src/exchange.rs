@@ -76,21 +76,14 @@ pub(crate) fn answer<A: App>(
     exchanges: &Exchanges<A>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
-    let version = request.version();
-    let (mut head, body) = request.into_parts();
-    let slot = &exchanges.slot;
-    let body = if body.is_end_stream() {
-        Body::empty()
-    } else {
-        arriving(&mut head.extensions, body, slot)
-    };
+    // Little, so that it is compiled into hyper's own code: all else comes with the first poll.
     Exchange {
         exchanges,
         call: A::call,
-        in_hand: Some(InHand::new(slot, version)),
-        handler: Handler::Arrived { request: Some(Request::from_parts(head, body)) },
+        version: request.version(),
+        handler: Handler::Arrived { request: Some(request) },
+        in_hand: None,
         asked: Asked::Nothing,
-        version,
         is_refused: false,
         due: None,
     }
@@ -104,7 +97,7 @@ pin_project! {
     enum Handler<'a, F> {
         // Looked at, and handed to the app, with the first poll: requests are large, and each move of
         // one costs as much as a look at its fields.
-        Arrived { request: Option<Request> },
+        Arrived { request: Option<http::Request<Incoming>> },
         Called { #[pin] future: F },
         // Whatever is rare.
         Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
@@ -124,13 +117,22 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
         let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
         let Some(request) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
-        *asked = strict::admit(request, host, &slot.shared().limits)?;
+        *asked = strict::admit(request, host, &slot.shared().limits).inspect_err(|_| {
+            if !request.body().is_end_stream() {
+                slot.gives_up_a_body();
+            }
+        })?;
         if let Some(attach) = attach {
             attach(request.extensions_mut());
         }
-        let reads = matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream();
         let Some(request) = place.take() else { return Ok(()) };
-        if reads {
+        let (mut head, body) = request.into_parts();
+        let body = match body.is_end_stream() {
+            true => Body::empty(),
+            false => arriving(&mut head.extensions, body, slot),
+        };
+        let request = Request::from_parts(head, body);
+        if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
             self.set(Handler::read_first(request, move |request| call(app, request)));
         } else {
             self.set(Handler::Called { future: call(app, request) });
@@ -184,6 +186,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (mut handler, asked, version) = (this.handler, this.asked, *this.version);
+        if let Handling::Arrived { request: Some(_) } = handler.as_mut().project() {
+            *this.in_hand = Some(InHand::new(&this.exchanges.slot, version));
+        }
         let in_hand = this.in_hand.as_mut().expect("an exchange is not polled after its end");
         // Written from within: what the guard returned, it would move once more.
         let mut polled = Poll::Pending;

@@ -19,10 +19,9 @@ use gateway_core::{Sleep, sleep_until};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use crate::bounds::Deadline;
-use crate::connections::{Phase, Slot};
+use crate::connections::Slot;
 use crate::flood::Meter;
 use crate::linger::Linger;
-use crate::monitor::Activity;
 
 /// How much of HTTP/2 is read at a time.
 const PIECE: usize = 8 * 1024;
@@ -116,12 +115,9 @@ impl<S: Read + Write + Unpin> Guarded<S> {
     }
 
     /// After an upgrade nobody but its stream can end a connection.
+    #[inline]
     fn ends(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.slot.activity() != Activity::Upgraded {
-            return false;
-        }
-        self.slot.wakes(cx.waker());
-        self.slot.phase() == Phase::Close
+        self.slot.is_upgraded() && self.slot.closes(cx)
     }
 
     #[cold]
@@ -145,6 +141,7 @@ impl<S: Read + Write + Unpin> Guarded<S> {
 }
 
 impl<S: Read + Write + Unpin> Read for Guarded<S> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -193,6 +190,7 @@ impl<S: Read + Write + Unpin> Write for Guarded<S> {
         self.stream.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         match Pin::new(&mut this.stream).poll_flush(cx) {

@@ -37,8 +37,8 @@ pub(crate) enum Asked {
 ///
 /// The client's fault: 400; 414 and 431 for a head that is too large; 417 and 501 for what it asks
 /// and nobody here does.
-pub(crate) fn admit(
-    request: &mut Request,
+pub(crate) fn admit<B>(
+    request: &mut http::Request<B>,
     hosts: &KnownHost,
     limits: &Limits,
 ) -> Result<Asked, Error> {
@@ -63,7 +63,7 @@ pub(crate) fn admit(
 }
 
 /// Checks what hyper has no limit for: the target's length, and how many fields there are on HTTP/2.
-fn check_size(request: &Request, limits: &Limits) -> Result<(), Error> {
+fn check_size<B>(request: &http::Request<B>, limits: &Limits) -> Result<(), Error> {
     let uri = request.uri();
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
@@ -79,7 +79,7 @@ fn check_size(request: &Request, limits: &Limits) -> Result<(), Error> {
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields(request: &mut Request, known: &KnownHost) -> Result<bool, Error> {
+fn check_fields<B>(request: &mut http::Request<B>, known: &KnownHost) -> Result<bool, Error> {
     let (mut host, mut hosts, mut codings, mut upgrades) = (None, 0, 0, false);
     for (name, value) in request.headers() {
         if name == HOST {
@@ -230,7 +230,7 @@ fn malformed(message: &'static str) -> Error {
 }
 
 /// RFC 9112, section 3.2: which form of the target goes with which method.
-fn check_target(request: &Request) -> Result<(), Error> {
+fn check_target<B>(request: &http::Request<B>) -> Result<(), Error> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("", |target| target.as_str());
     let fits = match *request.method() {
@@ -351,7 +351,7 @@ fn name_end(value: &[u8]) -> usize {
 }
 
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
-fn obey_authority(request: &mut Request) -> Result<(), Error> {
+fn obey_authority<B>(request: &mut http::Request<B>) -> Result<(), Error> {
     let Some(authority) = request.uri().authority() else { return Ok(()) };
     let host = HeaderValue::from_str(authority.as_str())?;
     request.headers_mut().insert(HOST, host);
@@ -360,7 +360,7 @@ fn obey_authority(request: &mut Request) -> Result<(), Error> {
 
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
-fn asks_for_upgrade(request: &mut Request) -> bool {
+fn asks_for_upgrade<B>(request: &mut http::Request<B>) -> bool {
     let asks = request.version() == Version::HTTP_11
         && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {

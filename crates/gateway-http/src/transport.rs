@@ -46,19 +46,25 @@ impl Read for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
+        cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, cursor),
-            Transport::Tls(stream) => {
-                let decrypted = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
-                let taken = decrypted.len().min(cursor.remaining());
-                cursor.put_slice(&decrypted[..taken]);
-                Pin::new(stream).consume(taken);
-                Poll::Ready(Ok(()))
-            }
+            Transport::Tls(stream) => poll_decrypted(stream, cx, cursor),
         }
     }
+}
+
+fn poll_decrypted(
+    stream: &mut TlsStream<Stream<Any>>,
+    cx: &mut Context<'_>,
+    mut cursor: ReadBufCursor<'_>,
+) -> Poll<io::Result<()>> {
+    let decrypted = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+    let taken = decrypted.len().min(cursor.remaining());
+    cursor.put_slice(&decrypted[..taken]);
+    Pin::new(stream).consume(taken);
+    Poll::Ready(Ok(()))
 }
 
 impl Write for Transport {

@@ -9,6 +9,7 @@ use rustix::net::{RecvFlags, recv};
 /// Receives into the unfilled part, without zeroing it first. Returns whether less has come than
 /// there was room for, so that the next call would block. Nothing at all is the end of the input,
 /// which never blocks.
+#[inline]
 pub(crate) fn fill(fd: BorrowedFd<'_>, cursor: &mut ReadBufCursor<'_>) -> io::Result<bool> {
     let room = cursor.remaining();
     // SAFETY: `recv` only ever writes, so nothing initialised is undone, and what it reports as
