@@ -77,6 +77,7 @@ pub(crate) fn answer<A: App>(
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
     let version = request.version();
+    exchanges.slot.message().has_body(request.body().size_hint().exact());
     Exchange {
         exchanges,
         call: A::call,
@@ -116,6 +117,7 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
     ) -> Result<Handler<'a, F>, Error> {
         let Exchanges { app, attach, slot, host } = exchanges;
         let mut request = arrive(request, slot);
+        slot.message().admit()?;
         *asked = strict::admit(&mut request, host, &slot.shared().limits)?;
         if let Some(attach) = attach {
             attach(request.extensions_mut());

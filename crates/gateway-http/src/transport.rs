@@ -41,6 +41,31 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<Stream<Any>>>),
 }
 
+impl Transport {
+    /// Reads, with a look at what has come: as [`Stream::poll_read_some`].
+    #[inline]
+    pub(crate) fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+        mut take: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(stream) => stream.poll_read_some(cx, cursor, take),
+            Transport::Tls(stream) => {
+                let decrypted = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+                let came = decrypted.len().min(cursor.remaining());
+                // A copy, for nobody but rustls may change its own.
+                let mut piece = decrypted[..came].to_vec();
+                Pin::new(stream).consume(came);
+                let taken = take(&mut piece)?;
+                cursor.put_slice(&piece[..taken]);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
 impl Read for Transport {
     #[inline]
     fn poll_read(
