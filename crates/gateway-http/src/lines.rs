@@ -121,8 +121,8 @@ enum At {
     /// So many bytes of a chunk's data, and of the line's end behind it, are still to come.
     Data(u64),
     Trailers,
-    /// Nothing is looked at any more: the request will be refused, or what comes is no HTTP.
-    Beyond,
+    /// What comes is no HTTP, and not looked at.
+    Tunnel,
 }
 
 impl Lines {
@@ -191,7 +191,7 @@ impl Lines {
                     self.at = match message.body.load(Ordering::Acquire) {
                         0 => At::First(Word::Method),
                         CHUNKED => At::Chunk(Part::Size(0), 0),
-                        TUNNEL => At::Beyond,
+                        TUNNEL => At::Tunnel,
                         UNKNOWN => return Err(malformed("hyper sees no end of the head here")),
                         length => At::Body(length),
                     };
@@ -231,7 +231,7 @@ impl Lines {
                     }
                     came
                 }
-                At::Beyond => rest.len(),
+                At::Tunnel => rest.len(),
             };
             if taken > 0 && matches!(self.at, At::Between) {
                 break;
@@ -252,7 +252,6 @@ impl Lines {
         }
         self.at = match self.at {
             At::First(_) if is_empty => At::First(Word::Method),
-            At::Fields if is_empty && message.refused.load(Ordering::Acquire) != 0 => At::Beyond,
             At::Fields if is_empty => {
                 message.body.store(UNKNOWN, Ordering::Release);
                 At::Between
@@ -338,6 +337,7 @@ impl Word {
                 if is_other {
                     message.refuse(Refused::Version);
                 }
+                // Of 1.0 hyper would refuse what only 1.1 has, and so would say something else.
                 if is_other || *byte > b'1' {
                     *byte = b'1';
                 }
@@ -511,16 +511,19 @@ mod tests {
 
     /// Where a head ends, if it does, for a parser that takes a bare LF for a line's end.
     fn head_end(bytes: &[u8]) -> Option<usize> {
-        let start = (0..bytes.len()).find(|at| {
-            !(bytes[*at..].starts_with(b"\n") || bytes[*at..].starts_with(b"\r\n"))
-                && !(bytes[..*at].ends_with(b"\r") && bytes[*at] == b'\n')
-        })?;
-        let ends = |at: &usize| {
-            let rest = &bytes[*at..];
-            [&b"\n\n"[..], b"\n\r\n"].iter().any(|end| rest.starts_with(end))
+        let mut start = 0;
+        loop {
+            match &bytes[start..] {
+                [b'\n', ..] => start += 1,
+                [b'\r', b'\n', ..] => start += 2,
+                _ => break,
+            }
+        }
+        let ended = |end: &usize| {
+            let head = &bytes[start..*end];
+            head.ends_with(b"\n\n") || head.ends_with(b"\n\r\n")
         };
-        let at = (start..bytes.len()).find(ends)?;
-        Some(at + if bytes[at + 1] == b'\n' { 2 } else { 3 })
+        (start..=bytes.len()).find(ended)
     }
 
     /// Where a chunked body ends, or that it is malformed.
@@ -622,35 +625,31 @@ mod tests {
 
     /// What is wrong with a head, found in another way; and the head with the version that hyper gets.
     fn judged(head: &[u8]) -> (Option<u16>, Vec<u8>) {
-        let mut patched = head.to_vec();
+        let (mut patched, mut found) = (head.to_vec(), Vec::new());
         let lines: Vec<&[u8]> = head.split_inclusive(|byte| *byte == b'\n').collect();
-        let bare = lines.iter().position(|line| !line.ends_with(b"\r\n")).map(|at| (at, 400));
         let first = lines.iter().position(|line| ![&b"\n"[..], b"\r\n"].contains(line)).unwrap();
-        let offset: usize = lines[..first].iter().map(|line| line.len()).sum();
+        // What comes first counts: empty lines, then the target, the version, and the lines' ends.
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| !line.ends_with(b"\r\n")) {
+            found.push((if at < first { 0 } else { 3 }, 400));
+        }
         let words: Vec<&[u8]> = lines[first].splitn(3, |byte| *byte == b' ').collect();
-        let mut found = bare.map(|(at, status)| (if at < first { 0 } else { 3 }, status));
-        if let [_, target, version] = words[..] {
-            if target.contains(&b'#') {
-                found = found.min(Some((1, 400))).or(Some((1, 400)));
-            }
-            let at = offset + lines[first].len() - version.len();
-            if let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', rest @ ..] = version {
-                patched[at + 5] = b'1';
-                if let [b'.', minor @ b'0'..=b'9', ..] = rest {
-                    if *major != b'1' {
-                        found = found.min(Some((2, 505))).or(Some((2, 505)));
-                    }
-                    if *major != b'1' || *minor > b'1' {
-                        patched[at + 7] = b'1';
-                    }
+        if words.get(1).is_some_and(|target| target.contains(&b'#')) {
+            found.push((1, 400));
+        }
+        let version = words.get(2).copied().unwrap_or_default();
+        let at = lines[..=first].concat().len() - version.len();
+        if let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', rest @ ..] = version {
+            patched[at + 5] = b'1';
+            if let [b'.', minor @ b'0'..=b'9', ..] = rest {
+                if *major != b'1' {
+                    found.push((2, 505));
+                }
+                if *major != b'1' || *minor > b'1' {
+                    patched[at + 7] = b'1';
                 }
             }
-        } else if let [_, target] = words[..] {
-            if target.contains(&b'#') {
-                found = found.min(Some((1, 400))).or(Some((1, 400)));
-            }
         }
-        (found.map(|(_, status)| status), patched)
+        (found.into_iter().min().map(|(_, status)| status), patched)
     }
 
     /// What becomes of these bytes, by a look at all of them.
@@ -760,14 +759,9 @@ mod tests {
         assert!(is_plain_head(PLAIN.replace("1.1", "1.0").as_bytes()));
         assert_eq!(check(PLAIN.as_bytes()), [Seen::Head(PLAIN.into())]);
         assert_eq!(check(PLAIN.repeat(3).as_bytes()), vec![Seen::Head(PLAIN.into()); 3]);
-        let none = message_in_hand(PLAIN.as_bytes());
-        assert!(none.held.is_empty() && none.held.capacity() == 0, "and nothing is held");
-    }
-
-    fn message_in_hand(bytes: &[u8]) -> Lines {
         let mut lines = Lines::new(b"");
-        lines.take(&mut bytes.to_vec(), &Message::default()).unwrap();
-        lines
+        lines.take(&mut PLAIN.to_owned().into_bytes(), &Message::default()).unwrap();
+        assert_eq!(lines.held.capacity(), 0, "and nothing is held");
     }
 
     #[test]

@@ -65,6 +65,8 @@ fn what_is_found_in_a_head_is_refused_before_the_app(host: impl Host + Send + 's
     for version in ["HTTP/2.0", "HTTP/2.1", "HTTP/3.0", "HTTP/0.9"] {
         heads.push((GOOD.replace("HTTP/1.1", version), 505));
     }
+    let coded = "POST /good HTTP/2.0\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    heads.push((coded.to_owned(), 505));
     // As HTTP/2 begins, but for two letters.
     heads.push(("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_owned(), 505));
     for (head, status) in heads {
