@@ -1,6 +1,7 @@
 //! Lines that hyper's parser lets through: refused before the app sees the request, however they
 //! come and whatever stands before them.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gateway_core::{Body, Error, Host, Request, Response};
@@ -45,10 +46,9 @@ const BEFORE: [&str; 4] = [
 
 /// Sends bytes at once, or one by one. The server may have closed before it has read them all.
 fn send(client: &mut Client, bytes: &[u8], one_by_one: bool) {
-    use std::io::Write;
-    let pieces = bytes.chunks(if one_by_one { 1 } else { bytes.len() });
+    let mut pieces = bytes.chunks(if one_by_one { 1 } else { bytes.len() });
     let stream = client.stream.get_mut();
-    let _ = pieces.map(|piece| stream.write_all(piece)).collect::<Result<(), _>>();
+    let _ = pieces.try_for_each(|piece| stream.write_all(piece));
 }
 
 fn is_refused(answer: &Answer, status: u16) -> bool {
