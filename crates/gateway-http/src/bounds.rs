@@ -26,8 +26,9 @@
 //!
 //! # Memory
 //!
-//! A connection of HTTP/1.1 holds at most its head twice (read, and waiting to be sent), one piece of
-//! a response's body, and what its handler holds: `2 × head_bytes` and some kilobytes. Idle it keeps
+//! A connection of HTTP/1.1 holds at most its head twice (read, and waiting to be sent), what one read
+//! has brought beyond a message's end, one piece of a response's body, and what its handler holds:
+//! `3 × head_bytes` and some kilobytes. Idle it keeps
 //! what its largest head took, and some 20 kilobytes at most beside.
 //! One of HTTP/2 holds at most 1 MiB of bodies that nobody has read yet, and for each of its
 //! `streams` one head and [`STREAM_BUFFER`](crate::STREAM_BUFFER) bytes to send: 14 MiB with the

@@ -61,6 +61,7 @@ pub(crate) async fn serve<A: App>(
             Ok(())
         }
         Ok(Protocol::Http1) => {
+            stream.put_back(Guarded::speaks_http1);
             let service = service_fn(|request| exchange::answer(&exchanges, request));
             let mut builder = http1::Builder::new();
             if limits.head_fields != HYPERS_FIELDS {

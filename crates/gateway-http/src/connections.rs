@@ -30,6 +30,7 @@ use slab::Slab;
 use crate::bounds::{Deadline, Deadlines, Limits};
 use crate::delivery::Receipt;
 use crate::departures::Left;
+use crate::lines::Message;
 use crate::monitor::Activity;
 
 /// How often the connections are looked at, unless a deadline is shorter than four of these.
@@ -203,6 +204,7 @@ impl Connections {
             waits: AtomicU8::new(OPENING),
             busy: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
+            message: Message::default(),
             since: AtomicU64::new(self.shared.now()),
             waker: Mutex::new(None),
             receipts: Mutex::default(),
@@ -338,6 +340,7 @@ pub(crate) struct Slot {
     busy: AtomicUsize,
     /// Whether the body of a request has been given up before its end.
     unread: AtomicBool,
+    message: Message,
     /// Since when it waits for what it waits for.
     since: AtomicU64,
     /// When its client has closed its sending side, or `STAYS`.
@@ -359,6 +362,12 @@ impl Slot {
     #[inline]
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Of HTTP/1, the message in hand.
+    #[inline]
+    pub(crate) fn message(&self) -> &Message {
+        &self.message
     }
 
     /// What it is doing.
@@ -404,6 +413,7 @@ impl Slot {
     /// The app has taken it over.
     pub(crate) fn is_handed_over(&self) {
         self.waits.store(UPGRADED, Ordering::Release);
+        self.message.is_tunnel();
     }
 
     #[inline]

@@ -117,6 +117,13 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
         let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
         let Some(request) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
+        let length = if request.body().is_end_stream() {
+            Some(0)
+        } else {
+            request.body().size_hint().exact()
+        };
+        slot.message().has_body(length);
+        slot.message().admit()?;
         *asked = strict::admit(request, host, &slot.shared().limits).inspect_err(|_| {
             if !request.body().is_end_stream() {
                 slot.gives_up_a_body();

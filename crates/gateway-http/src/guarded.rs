@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the first byte of a head is noted | its deadline begins: see `connections.rs` |
 //! | a write that waits has a deadline | a client that does not read holds nothing for ever |
+//! | lines of HTTP/1 are looked at | see `lines.rs` |
 //! | frames of HTTP/2 are counted | see `flood.rs` |
 //! | what is written last is not lost in the close | see `linger.rs` |
 //! | after an upgrade it fails once the server closes | the app's connection ends as well |
@@ -21,7 +22,9 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use crate::bounds::Deadline;
 use crate::connections::Slot;
 use crate::flood::Meter;
+use crate::lines::Lines;
 use crate::linger::Linger;
+use crate::transport::Transport;
 
 /// How much of HTTP/2 is read at a time.
 const PIECE: usize = 8 * 1024;
@@ -34,6 +37,8 @@ pub(crate) struct Guarded<S> {
     stream: S,
     slot: Arc<Slot>,
     linger: Linger,
+    /// Looks at HTTP/1.
+    lines: Option<Lines>,
     /// Counts the frames of HTTP/2.
     meter: Option<Box<Meter>>,
     /// The deadline of a write that waits.
@@ -51,12 +56,18 @@ impl<S: Read + Write + Unpin> Guarded<S> {
             stream,
             slot,
             linger: Linger::default(),
+            lines: None,
             meter: None,
             stalled: None,
             waits: false,
             taken: 0,
             flushed: true,
         }
+    }
+
+    /// HTTP/1 has been chosen, with these first bytes, which are given out again.
+    pub(crate) fn speaks_http1(&mut self, first: &[u8]) {
+        self.lines = Some(Lines::new(first));
     }
 
     /// HTTP/2 has been chosen, with a preface of so many bytes, which are given out again.
@@ -140,7 +151,7 @@ impl<S: Read + Write + Unpin> Guarded<S> {
     }
 }
 
-impl<S: Read + Write + Unpin> Read for Guarded<S> {
+impl Read for Guarded<Transport> {
     #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -151,7 +162,10 @@ impl<S: Read + Write + Unpin> Read for Guarded<S> {
         if this.meter.is_some() {
             return this.poll_read_counted(cx, cursor);
         }
-        let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
+        let read = match &mut this.lines {
+            Some(lines) => lines.poll_read(&mut this.stream, this.slot.message(), cx, cursor),
+            None => Pin::new(&mut this.stream).poll_read(cx, cursor),
+        };
         match &read {
             Poll::Ready(Ok(())) => this.slot.reads(),
             Poll::Pending if this.ends(cx) => {

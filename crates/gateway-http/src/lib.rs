@@ -33,6 +33,7 @@
 //! | `detached.rs` | handlers that go on without their client |
 //! | `delivery.rs` | whether a response was sent whole |
 //! | `guarded.rs` | a connection's stream under its server's eyes |
+//! | `lines.rs` | what hyper's parser of HTTP/1 lets through, found before it |
 //! | `stalled.rs` | a stream of HTTP/2 whose client takes nothing |
 //! | `flood.rs` | frames of HTTP/2 that carry nothing |
 //! | `strict.rs` | what hyper lets through, and the gateway does not |
@@ -54,6 +55,7 @@ mod exchange;
 mod flood;
 mod guarded;
 mod lifespan;
+mod lines;
 mod linger;
 mod listener;
 mod monitor;

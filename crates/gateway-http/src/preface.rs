@@ -48,6 +48,12 @@ impl<S: Read + Unpin> Rewound<S> {
         self.read > 0
     }
 
+    /// Puts the first bytes back where they came from.
+    pub(crate) fn put_back(&mut self, put: impl FnOnce(&mut S, &[u8])) {
+        put(&mut self.stream, &self.first[usize::from(self.given)..usize::from(self.read)]);
+        self.given = self.read;
+    }
+
     /// Reads the preface of the protocol that ALPN has chosen, if it has chosen; else finds it out.
     /// Whoever has agreed on HTTP/2 and opens in another way is not heard.
     pub(crate) fn poll_agreed(

@@ -41,6 +41,22 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<Stream<Any>>>),
 }
 
+impl Transport {
+    /// Reads, with a look at what has come: as [`Stream::poll_read_some`].
+    #[inline]
+    pub(crate) fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: ReadBufCursor<'_>,
+        mut take: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(stream) => stream.poll_read_some(cx, cursor, take),
+            Transport::Tls(stream) => poll_decrypted(stream, cx, cursor, &mut take),
+        }
+    }
+}
+
 impl Read for Transport {
     #[inline]
     fn poll_read(
@@ -50,7 +66,9 @@ impl Read for Transport {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, cursor),
-            Transport::Tls(stream) => poll_decrypted(stream, cx, cursor),
+            Transport::Tls(stream) => {
+                poll_decrypted(stream, cx, cursor, &mut |came| Ok(came.len()))
+            }
         }
     }
 }
@@ -59,11 +77,15 @@ fn poll_decrypted(
     stream: &mut TlsStream<Stream<Any>>,
     cx: &mut Context<'_>,
     mut cursor: ReadBufCursor<'_>,
+    take: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
 ) -> Poll<io::Result<()>> {
     let decrypted = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
-    let taken = decrypted.len().min(cursor.remaining());
-    cursor.put_slice(&decrypted[..taken]);
-    Pin::new(stream).consume(taken);
+    let came = decrypted.len().min(cursor.remaining());
+    // A copy, for nobody but rustls may change its own.
+    let mut piece = decrypted[..came].to_vec();
+    Pin::new(stream).consume(came);
+    let taken = take(&mut piece)?;
+    cursor.put_slice(&piece[..taken]);
     Poll::Ready(Ok(()))
 }
 

@@ -89,6 +89,29 @@ impl<F: Family> Stream<F> {
         })
     }
 
+    /// Reads, with a look at what has come on its way: `take` may change it, and says how many bytes of
+    /// it the cursor gets, from the first on. The others are gone, but for what `take` has kept. It is
+    /// called at most once; at the end of the input, with none.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and what `take` returns.
+    ///
+    /// # Cancel safety
+    ///
+    /// As any read: it has either happened, or not at all.
+    #[inline]
+    pub fn poll_read_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+        mut take: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Poll<io::Result<()>> {
+        poll_io(&mut self.socket, Direction::Read, cx, |fd| {
+            Ok(((), cursor::fill(fd, &mut cursor, |came| take(came))?))
+        })
+    }
+
     /// Closes the sending side: the peer reads to the end, and may go on sending.
     ///
     /// # Errors
@@ -116,10 +139,9 @@ impl<F: Family> hyper::rt::Read for Stream<F> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
+        cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let socket = &mut self.get_mut().socket;
-        poll_io(socket, Direction::Read, cx, |fd| Ok(((), cursor::fill(fd, &mut cursor)?)))
+        self.get_mut().poll_read_some(cx, cursor, |came| Ok(came.len()))
     }
 }
 

@@ -91,6 +91,8 @@ const FRAMING: &[&str] = &[
     "content-length: 3\r\ntransfer-encoding: chunked, chunked",
     "content-length: 3\r\ntransfer-encoding : chunked",
     "content-length: 3\r\ntransfer-encoding:\u{b}chunked",
+    "x: y\ncontent-length: 3",
+    "x: y\ntransfer-encoding: chunked",
 ];
 
 /// Heads, up to their empty line, that are malformed in other places.
@@ -123,7 +125,6 @@ const HEADS: &[&str] = &[
     "GET /doubt HTTP/1.1x\r\nhost: t",
     "GET /doubt http/1.1\r\nhost: t",
     "GET /doubt HTTP/01.1\r\nhost: t",
-    "GET /doubt HTTP/2.0\r\nhost: t",
     "GET /doubt\r\nhost: t",
     "G(T /doubt HTTP/1.1\r\nhost: t",
     "POST /doubt HTTP/1.0\r\nhost: t\r\ntransfer-encoding: chunked",
@@ -160,6 +161,9 @@ const CHUNKS: &[&str] = &[
     "3\r\nabc\r\n0\r\nx y: z\r\n\r\n",
     "3\r\nabc\r\n0\r\n: z\r\n\r\n",
     "3\r\nabc\r\n0\r\nx: a\rb\r\n\r\n",
+    "3 \r\nabc\r\n0\r\n\r\n",
+    "3;\0(\x7f\r\nabc\r\n0\r\n\r\n",
+    "3\r\nabc\r\n0\r\nx: y\n\r\n",
 ];
 
 /// What hyper lets through (`docs/decisions/0014-what-hyper-lets-through.md`), and what RFC 9112
@@ -181,12 +185,7 @@ const LET_THROUGH: &[(&str, &str)] = &[
     ("host: t\r\nTransfer-Encoding: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc"),
     ("host: t\r\ntransfer-encoding: ,chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc"),
     ("host: t\r\ntransfer-encoding: chunked,\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc"),
-    ("host: t\ncontent-length: 3\n\nabc", "abc"),
-    ("host: t\r\nx: y\ncontent-length: 3\r\n\r\nabc", "abc"),
-    ("host: t\r\nx: y\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc"),
-    ("host: t\r\ntransfer-encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n", "abc"),
     ("host: t\r\ntransfer-encoding: chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0;z\r\n\r\n", "abc"),
-    ("host: t\r\ntransfer-encoding: chunked\r\n\r\n3;\0(\x7f\r\nabc\r\n0\r\n\r\n", "abc"),
     ("host: t\r\ntransfer-encoding: chunked\r\n\r\n0000000000000003\r\nabc\r\n000\r\n\r\n", "abc"),
     (
         "host: t\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\ncontent-length: 9\r\n\r\n",

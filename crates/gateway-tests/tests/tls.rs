@@ -20,6 +20,7 @@ on_every_host!(2:
     no_protocol_in_common_is_no_handshake,
     a_certificate_is_chosen_by_its_name,
     bodies_of_any_size_go_both_ways,
+    lines_are_looked_at_behind_tls,
     a_reload_shows_the_new_certificate_and_keeps_what_is_open,
     a_reload_that_fails_names_the_line_and_changes_nothing,
     a_handshake_that_stalls_is_over_at_its_deadline,
@@ -161,6 +162,28 @@ fn bodies_of_any_size_go_both_ways(host: impl Host + Send + 'static) {
         client.send(format!("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n"));
         client.send(&body);
         assert!(client.answer().body == body, "{size}");
+    }
+}
+
+fn lines_are_looked_at_behind_tls(host: impl Host + Send + 'static) {
+    let folder = Folder::new();
+    let serving = Serving::on(host, bound(&folder, facts).0);
+    let bare = GET.replace("a.test\r", "a.test");
+    for (request, status) in [
+        (GET.replace("1.1", "1.7"), 200),
+        (GET.replace("1.1", "2.0"), 505),
+        (GET.replace("/ ", "/# "), 400),
+        (bare, 400),
+    ] {
+        // With and without a request before it in the same record.
+        for before in ["", GET] {
+            let mut client = Ask::default().to(&serving);
+            client.send([before, &request].concat());
+            if !before.is_empty() {
+                assert_eq!(client.answer().status, 200, "{request:?}");
+            }
+            assert_eq!(client.answer().status, status, "{request:?}");
+        }
     }
 }
 
