@@ -15,12 +15,15 @@ mod host_twins {
 }
 
 use std::collections::BTreeSet;
+use std::io::Error;
+use std::panic::catch_unwind;
 use std::sync::Mutex;
+use std::task::Poll;
 use std::thread;
 
 use gateway_conformance::host::{self, CHECKS};
 use gateway_conformance::rule::{self, Level, Status, Tested};
-use host_twins::twin::Twin;
+use host_twins::twin::{Behind, Bounce, Twin};
 use host_twins::{ends, serving, single, sites, sockets, waits, work};
 
 /// How many twins are tried beside each other: most of them only hang.
@@ -52,12 +55,20 @@ fn each_broken_host_is_caught_by_its_rule_in_its_words_and_each_assertion_fails(
         }
         reported.lock().unwrap().extend(outcome.err());
     });
+    reported.lock().unwrap().push(thread::spawn(printed).join().unwrap());
     let (mut missed, reported) = (missed.into_inner().unwrap(), reported.into_inner().unwrap());
     let sites = if only.is_empty() { sites::all() } else { Vec::new() };
     for site in sites.iter().filter(|site| !site.has_failed(&reported)) {
         missed.push(format!("no twin fails {site}"));
     }
     assert!(missed.is_empty(), "{} problems:\n{}", missed.len(), missed.join("\n"));
+}
+
+/// What a test that `host_tests!` makes prints of a host that breaks its rule.
+fn printed() -> String {
+    let start = || Behind::new(|good| Bounce(good, |_, _, _| Poll::Ready(Err(Error::other("no")))));
+    let failed = catch_unwind(|| host::test("yld_01_each_kind_of_yield_is_answered", start));
+    *failed.unwrap_err().downcast().unwrap()
 }
 
 /// Tries them, some beside each other.

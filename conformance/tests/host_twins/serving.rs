@@ -14,6 +14,7 @@ use std::thread;
 use gateway_blocking::Blocking;
 use gateway_core::{Coroutine, Direction, Host, Operation, Reactor, Trampoline, Yield, trampoline};
 use gateway_smol::OnSmol;
+use rustix::net::sockopt;
 
 use super::ends::Bare;
 use super::twin::{Behind, Twin};
@@ -91,6 +92,7 @@ fn wires() -> Vec<Twin> {
             "xxxxxxxxxxHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
         ),
         replaces("RSP-05", "without such a field", "fine", "evil"),
+        wire("RSP-05", "a connection to the server", Does { listens_once: true, ..GOOD }),
         replaces("RSP-05", "goes out", "200 OK\r\n", "200 OK\r\nkeep-alive: timeout=9\r\n"),
         replaces(
             "RSP-08",
@@ -116,6 +118,8 @@ struct Does {
     replaces: Option<(&'static str, &'static str)>,
     cuts: bool,
     since: usize,
+    /// Closes the listener behind the first connection.
+    listens_once: bool,
     /// Keeps quiet about clients that leave.
     quiet: bool,
     /// Logs them as errors.
@@ -135,6 +139,7 @@ impl Does {
         replaces: None,
         cuts: false,
         since: 0,
+        listens_once: false,
         quiet: false,
         complains: false,
         asks_twice: false,
@@ -178,8 +183,15 @@ impl Trampoline for Wire {
     }
 }
 
-/// A socket; and what goes wrong, if it is the one that watches for clients that leave.
+/// A socket; and what goes wrong, if it listens, or watches for clients that leave.
 struct Kept(<OnSmol as Reactor>::Socket, Does);
+
+impl Kept {
+    /// Whether it listened, and does so no more.
+    fn is_closed(&self) -> bool {
+        self.1.listens_once && sockopt::socket_acceptconn(self) != Ok(true)
+    }
+}
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -196,7 +208,8 @@ impl Reactor for Wire {
         if stream.peer_addr().is_err() {
             // A listener; or what watches for clients that leave, which is no socket at all.
             let watches = stream.local_addr().is_err();
-            let does = if watches { self.does } else { Does::NOTHING };
+            let listens = Does { listens_once: self.does.listens_once, ..Does::NOTHING };
+            let does = if watches { Does { listens_once: false, ..self.does } } else { listens };
             return Ok(Kept(register(stream.into())?, does));
         }
         let (ours, theirs) = UnixStream::pair()?;
@@ -211,11 +224,20 @@ impl Reactor for Wire {
     }
 
     fn poll_ready(io: &Kept, way: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if io.1.quiet { Poll::Pending } else { OnSmol::poll_ready(&io.0, way, cx) }
+        if io.1.quiet || io.is_closed() {
+            return Poll::Pending;
+        }
+        OnSmol::poll_ready(&io.0, way, cx)
     }
 
     fn attempt(io: &Kept, operation: &mut Operation<'_>) -> io::Result<()> {
+        if io.is_closed() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         operation.attempt(io)?;
+        if io.1.listens_once {
+            rustix::net::shutdown(io, rustix::net::Shutdown::Both)?;
+        }
         if io.1.complains {
             tracing::error!("a client has left");
         }

@@ -133,6 +133,16 @@ pub(crate) fn twins() -> Vec<Twin> {
             }
             works
         }),
+        // Wakes the coroutine, and falls over the stranger who asked for it.
+        rewoken("RUN-01", "who is that?", |odd, used_up| {
+            odd.good.wake_by_ref();
+            no_stranger(odd, used_up)
+        }),
+        Twin::new("YLD-12", "a trampoline inside `run`", || Bare),
+        bounce("DRP-08", "a wait begins", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => none(),
+            other => good.bounce(other, cx),
+        }),
         Twin::new("YLD-03", "a trampoline: ", || Bare),
         Twin::new("YLD-20", "a trampoline: ", || Bare),
         bounce("RUN-04", "a timer", |good, yielded, cx| match yielded {

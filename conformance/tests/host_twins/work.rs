@@ -30,6 +30,9 @@ fn jobs() -> Vec<Twin> {
         Twin::new("EXE-03", "a job has finished", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 0, job)))
         }),
+        Twin::new("EXE-03", "a cancelled job gives Err(Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, good, job| denied(n == 0, good, job)))
+        }),
         Twin::new("EXE-03", "hangs", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 50, job)))
         }),
@@ -116,6 +119,12 @@ fn tasks() -> Vec<Twin> {
         }),
         Twin::new("SPN-07", "for a job, a task ends", || {
             Behind::new(|good| Numbered::new(good, |n, good, task| deaf(n == 3, good, task)))
+        }),
+        Twin::new("SPN-07", "for nothing, it was cancelled and not dropped", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| denied(n == 0, good, task)))
+        }),
+        Twin::new("SPN-07", "for nothing, it gives Err(Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| tasted(n == 0, task)))
         }),
         Twin::new("SPN-07", "for nothing, a task ends", || {
             Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
@@ -226,6 +235,28 @@ fn dropped_late(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static
 /// Refuses the work.
 pub(crate) fn refused(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
     if bad { Ok(Poll::Ready(Err(io::Error::other("too much")))) } else { Err(work) }
+}
+
+/// Starts the work, and says that it has not.
+fn denied(
+    bad: bool,
+    good: &dyn Trampoline,
+    work: Yield<'static>,
+) -> Result<Answer, Yield<'static>> {
+    if !bad {
+        return Err(work);
+    }
+    let _ = good.bounce(work, &mut Context::from_waker(Waker::noop()));
+    Ok(Poll::Ready(Err(io::Error::other("too much"))))
+}
+
+/// Polls a task once, on the spot, and refuses it then.
+fn tasted(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    let Yield::Task(mut task) = work else { return Err(work) };
+    if bad {
+        let _ = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
+    }
+    refused(bad, Yield::Task(task))
 }
 
 /// Starts a task that can't be woken from outside the host's own threads.
