@@ -299,11 +299,8 @@ pub(super) fn drp_06_a_destructor_may_yield(subject: &Subject) {
         };
         let clock = Clock::new();
         let race = clock.around(timeout(HOUR, loser));
-        let passes = async {
-            eventually("a timeout waits", || clock.waiting() == 1).await;
-            clock.advance(2 * HOUR);
-        };
-        let _ = join(race, passes).await;
+        // Polled in this order.
+        let _ = join(race, async { clock.advance(2 * HOUR) }).await;
         eventually("five destructors have spawned, and what they spawned has run", || {
             cleaned_up.load(Ordering::SeqCst) == 5
         })
@@ -342,14 +339,14 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
         (task, begun)
     };
     let (wait, job_gate, held) = (gate.clone(), blocked.clone(), alive.guard());
-    let (tasks, job) = host.run(async {
+    let tasks = host.run(async {
         let begin = Gate::default();
         let begins = begin.clone();
-        let job = unblock(move || {
+        drop(unblock(move || {
             let _held = held;
             begins.open();
             job_gate.block();
-        });
+        }));
         let (mut tasks, begun): (Vec<_>, Vec<_>) = [
             task(Box::pin(async move { wait.opened().await })),
             task(Box::pin(sleep(Duration::from_millis(20)))),
@@ -361,7 +358,7 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
         // One that may be at work, and one that may not have been polled.
         tasks.push(task(Box::pin(async { thread::yield_now() })).0);
         tasks.push(task(Box::pin(std::future::ready(()))).0);
-        (tasks, job)
+        tasks
     });
     // Some hosts wait for the jobs that have begun.
     let (about_to, opens) = (dropping.clone(), blocked.clone());
@@ -377,9 +374,6 @@ pub(super) fn drp_07_no_task_is_left_in_limbo_by_a_dropped_host(subject: &Subjec
     drop(std::io::Write::write_all(&mut peer, b"!"));
     eventually_here("each task that a dropped host left was dropped, or has ended", || {
         alive.now() == 0
-    });
-    eventually_here("their handles were told", || {
-        tasks.iter().all(JoinHandle::is_finished) && job.is_finished()
     });
     for (n, task) in tasks.into_iter().enumerate() {
         let told = drive(task);
@@ -496,30 +490,26 @@ pub(super) fn drp_09_a_destructor_may_yield_while_its_host_is_dropped(subject: &
     for polled in [true, false] {
         let host = subject.start();
         let (gate, dropped) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
-        let tasks: Vec<_> = host.run(async {
+        host.run(async {
             let task = |_| {
                 let (gate, begun, yields) = (gate.clone(), Gate::default(), yields(&dropped));
                 let begin = begun.clone();
-                let task = spawn(async move {
+                spawn(async move {
                     let _yields = yields;
                     begin.open();
                     gate.opened().await;
                 });
-                (task, begun)
+                begun
             };
-            let (tasks, begun): (Vec<_>, Vec<_>) = (0..20).map(task).unzip();
+            let begun: Vec<_> = (0..20).map(task).collect();
             if polled {
                 join_all(begun.iter().map(Gate::opened)).await;
             }
-            tasks
         });
         drop(host);
         gate.open();
         eventually_here("destructors that yield have run to their end", || {
             dropped.load(Ordering::SeqCst) == 20
-        });
-        eventually_here("their tasks' handles were told", || {
-            tasks.iter().all(JoinHandle::is_finished)
         });
     }
 }

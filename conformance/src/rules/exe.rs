@@ -75,7 +75,8 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "the arm for `Yield::Job`: it has to hand the job on",
+        look_at: "the arm for `Yield::Job`: it has to hand the job on, or to refuse it; that none \
+            runs twice, the types see to",
     },
     Rule {
         id: "EXE-06",

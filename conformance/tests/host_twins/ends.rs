@@ -85,6 +85,9 @@ fn dropping() -> Vec<Twin> {
         Twin::new("DRP-09", "hangs", || {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: false })
         }),
+        Twin::new("DRP-09", "destructors that yield have run", || {
+            Behind::new(|good| Forgets { good })
+        }),
         Twin::new("DRP-12", "hosts have closed what they had", || {
             Kept(ManuallyDrop::new(Blocking::new(2).unwrap()))
         }),

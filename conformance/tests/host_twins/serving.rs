@@ -49,6 +49,13 @@ fn wires() -> Vec<Twin> {
     vec![
         replaces("RUN-05", "is answered with", "HTTP/1.1", "HTTP"),
         replaces("RUN-05", "beside waiting requests", "pong", "song"),
+        replaces("RUN-06", "a request before the drain is", "HTTP/1.1", "HTTP"),
+        replaces("RSP-08", "one of four requests is", "HTTP/1.1", "HTTP"),
+        wire(
+            "RSP-08",
+            "a request whose app answers 100 is",
+            Does { replaces: Some(("HTTP/1.1", "HTTP")), since: 1, ..GOOD },
+        ),
         replaces("RUN-05", "a request that waited", "done", "gone"),
         open("RUN-06", "an idle connection is"),
         replaces("RUN-06", "in hand when the server drains", "done", "gone"),

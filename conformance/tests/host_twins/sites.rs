@@ -15,6 +15,21 @@ use std::thread;
 const MACROS: &[&str] = &["assert!(", "assert_eq!(", "assert_ne!(", "panic!(", "unreachable!("];
 const METHODS: &[&str] = &[".expect(", ".expect_err(", ".unwrap()", ".unwrap_err()"];
 
+/// What asserts in a check's place, and says what it is given. Where that has a name, the name is what
+/// is looked for.
+const HELPERS: &[&str] = &[
+    "eventually(",
+    "eventually_here(",
+    "in_time(",
+    "when_woken(",
+    "not_early(",
+    "connected(",
+    "response(",
+    "works(",
+    "let what = \"",
+    "let what = format!(",
+];
+
 /// File, line and column, as a panic has them.
 type Place = (String, usize, usize);
 
@@ -47,11 +62,16 @@ pub(crate) struct Site {
     place: Place,
     /// The assertion, or what stands in the method's parentheses.
     text: String,
+    /// What a helper that asserts in its place is given to say: the parts between what is put in.
+    words: Option<Vec<String>>,
 }
 
 impl Site {
     /// Whether a panic from here was part of what some check has `reported`.
     pub(crate) fn has_failed(&self, reported: &[String]) -> bool {
+        if let Some(words) = &self.words {
+            return reported.iter().any(|report| contains_all(report, words));
+        }
         let (file, line, column) = &self.place;
         let panics = PANICS.lock().unwrap();
         let here = panics.iter().filter(|((at, on, from), _)| {
@@ -66,6 +86,18 @@ impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}:{} {}", self.place.0, self.place.1, self.place.2, self.text)
     }
+}
+
+/// Whether a report has all of these in it, in their order.
+fn contains_all(report: &str, words: &[String]) -> bool {
+    let mut rest = report;
+    words.iter().all(|words| match rest.split_once(words.as_str()) {
+        Some((_, behind)) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    })
 }
 
 /// Whether a report has these words in it, be it as a task's panic that was passed on, quoted.
@@ -90,13 +122,22 @@ pub(crate) fn all() -> Vec<Site> {
         let mut before = 0;
         for (number, line) in text.split_inclusive('\n').enumerate() {
             let code = if line.trim_start().starts_with("//") { "" } else { line };
-            for (what, skip) in
-                MACROS.iter().map(|what| (what, 0)).chain(METHODS.iter().map(|what| (what, 1)))
-            {
+            let panics = MACROS.iter().map(|what| (what, 0));
+            for (what, skip) in panics.chain(METHODS.iter().map(|what| (what, 1))) {
                 for (at, _) in code.match_indices(what) {
                     let column = line[..at].chars().count() + skip + 1;
                     let place = (format!("src/{name}"), number + 1, column);
-                    sites.push(Site { place, text: call(&text[before + at + skip..]) });
+                    let text = call(&text[before + at + skip..]);
+                    sites.push(Site { place, text, words: None });
+                }
+            }
+            for what in HELPERS {
+                for (at, _) in code.match_indices(what).filter(|(at, _)| is_called(&line[..*at])) {
+                    let place = (format!("src/{name}"), number + 1, at + 1);
+                    let text = call(&text[before + at..]);
+                    if let Some(words) = words(&text) {
+                        sites.push(Site { place, text, words: Some(words) });
+                    }
                 }
             }
             before += line.len();
@@ -122,4 +163,17 @@ fn call(text: &str) -> String {
     });
     let whole = end.map_or(text, |(end, _)| &text[..=end]);
     whole.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether what follows is a helper's own name, and a call of it.
+fn is_called(before: &str) -> bool {
+    let part = |char: char| char.is_alphanumeric() || char == '_' || char == '.';
+    !before.ends_with(part) && !before.ends_with("fn ")
+}
+
+/// The first words in quotes, without what is put into them.
+fn words(call: &str) -> Option<Vec<String>> {
+    let quoted = call.split('"').nth(1)?;
+    let parts = quoted.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+    Some(parts.filter(|part| !part.is_empty()).map(str::to_owned).collect())
 }

@@ -104,6 +104,15 @@ pub(crate) fn twins() -> Vec<Twin> {
             let first = memory.wakers[way as usize].get_or_insert_with(|| cx.waker().clone());
             socket.poll_ready(way, &mut Context::from_waker(first))
         }),
+        // Does so for writers.
+        waits("YLD-16", "writer's latest waker is woken", |socket, way, cx| {
+            if way == Direction::Read {
+                return socket.poll_ready(way, cx);
+            }
+            let mut memory = socket.memory.lock().unwrap();
+            let first = memory.wakers[way as usize].get_or_insert_with(|| cx.waker().clone());
+            socket.poll_ready(way, &mut Context::from_waker(first))
+        }),
         // Has one waker for both directions.
         waits("YLD-17", "resume", |socket, way, cx| {
             *socket.relay.0.lock().unwrap() = cx.waker().clone();
@@ -138,6 +147,20 @@ pub(crate) fn twins() -> Vec<Twin> {
                     Poll::Pending
                 }
                 ready => ready,
+            }
+        }),
+        // Takes only room for readiness, and no error.
+        waits("YLD-18", "hears of its reader's end", |socket, way, cx| {
+            match way == Direction::Write && socket.is_pipe() {
+                true => Poll::Pending,
+                false => socket.poll_ready(way, cx),
+            }
+        }),
+        // Waits for what can't be waited for.
+        registers("YLD-18", "what can't be waited for", |reactor, fd| {
+            match File::from(fd.try_clone()?).metadata()?.file_type().is_char_device() {
+                true => closes(reactor, fd),
+                false => reactor.take(fd),
             }
         }),
         registers("YLD-18", "only sockets here", |reactor, fd| {

@@ -1,5 +1,6 @@
 //! Hosts that break the rules of `host/waits.rs`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
@@ -17,6 +18,7 @@ use gateway_core::{
 };
 
 use super::twin::{Behind, Bounce, BounceFn, PATIENCE, Twin};
+use super::work::{Numbered, deaf, in_a_worker};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
@@ -139,6 +141,77 @@ pub(crate) fn twins() -> Vec<Twin> {
             no_stranger(odd, used_up)
         }),
         Twin::new("YLD-12", "a trampoline inside `run`", || Bare),
+        Twin::new("YLD-12", "the task whose hour has come", || {
+            Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
+        }),
+        bounce("YLD-07", "a timer in a task", |good, yielded, cx| match yielded {
+            Yield::Timer(_) if in_a_worker() => Poll::Ready(Ok(())),
+            other => good.bounce(other, cx),
+        }),
+        Twin::new("YLD-07", "a timer brought forward ended", || {
+            Behind::new(|good| Impatient { good, again: false, known: Mutex::default() })
+        }),
+        Twin::new("YLD-07", "a timer used again ended", || {
+            Behind::new(|good| Impatient { good, again: true, known: Mutex::default() })
+        }),
+        bounce("YLD-15", "one of hundreds ended", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) if timer.deadline() < Instant::now() + Duration::from_millis(2) => {
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-07", "a deadline in the past ends", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-09", "a timer is over", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-09", "a byte arrives", |good, yielded, cx| match yielded {
+            Yield::Io(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-24", "a writer is woken when there is room", |good, yielded, _| {
+            good.bounce(yielded, &mut Context::from_waker(Waker::noop()))
+        }),
+        strangers("YLD-26", "wake their wakers", |good, yielded, cx| {
+            let Yield::Timer(timer) = yielded else { return good.bounce(yielded, cx) };
+            // Takes the waker, and wakes nobody.
+            timer.poll(cx, |at| {
+                let (mut alarm, mut latest) = (good_alarm(good, at), None);
+                poll_fn(move |cx| {
+                    drop(latest.replace(cx.waker().clone()));
+                    Pin::new(&mut alarm).poll(&mut Context::from_waker(Waker::noop()))
+                })
+            })
+        }),
+        strangers("YLD-26", "a timer wakes a waker that drops it", |good, yielded, cx| {
+            let Yield::Timer(timer) = yielded else { return good.bounce(yielded, cx) };
+            // Does not take the first waker.
+            timer.poll(cx, |at| {
+                let (mut alarm, mut first) = (good_alarm(good, at), true);
+                poll_fn(move |cx| match std::mem::take(&mut first) {
+                    true => Pin::new(&mut alarm).poll(&mut Context::from_waker(Waker::noop())),
+                    false => Pin::new(&mut alarm).poll(cx),
+                })
+            })
+        }),
+        timers("YLD-26", "wakers that were replaced", |good, timer, cx| {
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
+        }),
+        timers("YLD-26", "the wakers of dropped waits", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, mut kept) = (good_alarm(good, at), Kept(None));
+                poll_fn(move |cx| {
+                    kept.keep(cx.waker());
+                    Pin::new(&mut alarm).poll(cx)
+                })
+            })
+        }),
+        timers("DRP-10", "waits are forgotten", |good, timer, cx| {
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
+        }),
         bounce("DRP-08", "a wait begins", |good, yielded, cx| match yielded {
             Yield::Timer(_) => none(),
             other => good.bounce(other, cx),
@@ -167,13 +240,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             timer.poll(cx, |at| pausing(30, good_alarm(good, at)))
         }),
         timers("YLD-09", "wakers of waits that are no more", |good, timer, cx| {
-            timer.poll(cx, |at| {
-                let mut alarm = good_alarm(good, at);
-                poll_fn(move |cx| {
-                    std::mem::forget(cx.waker().clone());
-                    Pin::new(&mut alarm).poll(cx)
-                })
-            })
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
         }),
         bounce("YLD-11", "one of ten timers is waited for", |good, yielded, cx| match yielded {
             Yield::Timer(timer) => {
@@ -269,6 +336,29 @@ pub(crate) fn twins() -> Vec<Twin> {
             Behind::new(|good| FewTimers(good, Mutex::new(0)))
         }),
     ]
+}
+
+/// Forgets all the wakers that it is given.
+fn forgetting(mut alarm: Coroutine<Sleep>) -> impl Future<Output = ()> + Send + Sync {
+    poll_fn(move |cx| {
+        std::mem::forget(cx.waker().clone());
+        Pin::new(&mut alarm).poll(cx)
+    })
+}
+
+/// The latest waker of a wait, which is forgotten with it.
+struct Kept(Option<Waker>);
+
+impl Kept {
+    fn keep(&mut self, latest: &Waker) {
+        self.0 = Some(latest.clone());
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
 }
 
 /// Not to be dropped by a stranger.
@@ -410,6 +500,77 @@ impl Trampoline for ByAddress {
         ready!(Pin::new(alarm).poll(cx));
         armed.remove(&key);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Has no patience with a timer that is brought forward, or with one that is used again after that.
+struct Impatient {
+    good: Arc<dyn Trampoline>,
+    again: bool,
+    /// By their address: the latest deadline, and whether it has been brought forward before.
+    known: Mutex<HashMap<usize, (Instant, bool)>>,
+}
+
+impl Trampoline for Impatient {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        let (at, key) = (timer.deadline(), std::ptr::from_mut(timer).addr());
+        if at > Instant::now() {
+            let mut known = self.known.lock().unwrap();
+            let (before, forward) = known.entry(key).or_insert((at, false));
+            if if self.again { *forward && at > *before } else { at < *before } {
+                return Poll::Ready(Ok(()));
+            }
+            (*before, *forward) = (at, *forward || at < *before);
+        }
+        self.good.bounce(Yield::Timer(timer), cx)
+    }
+}
+
+/// A host that is good to the wakers that it has made itself, and not to those of a stranger.
+struct Familiar(Blocking, StrangerFn);
+
+type StrangerFn = fn(&Arc<dyn Trampoline>, Yield<'_>, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+fn strangers(rule: &'static str, says: &'static str, wrong: StrangerFn) -> Twin {
+    Twin::new(rule, says, move || Familiar(Blocking::new(2).unwrap(), wrong))
+}
+
+thread_local! {
+    /// What the coroutine that is being polled has been given.
+    static OWN: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Notes the waker that a future is polled with.
+fn noting<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
+        let before = OWN.replace(Some(cx.waker().clone()));
+        let answer = future.as_mut().poll(cx);
+        OWN.replace(before);
+        answer
+    })
+}
+
+impl Host for Familiar {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async {
+            let familiar = WithItsOwn(trampoline().unwrap(), self.1);
+            noting(Coroutine::new(Arc::new(familiar), future)).await
+        })
+    }
+}
+
+struct WithItsOwn(Arc<dyn Trampoline>, StrangerFn);
+
+impl Trampoline for WithItsOwn {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let own = OWN.with_borrow(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker())));
+        match yielded {
+            Yield::Task(task) => self.0.bounce(Yield::Task(Task::new(noting(task))), cx),
+            other if own => self.0.bounce(other, cx),
+            other => (self.1)(&self.0, other, cx),
+        }
     }
 }
 

@@ -181,17 +181,25 @@ fn a_handle_is_told_when_what_its_task_held_is_gone(host: impl Host) {
 
 fn a_cancelled_job_is_discarded_unless_it_has_finished(host: impl Host) {
     let (go, gate) = mpsc::channel::<()>();
+    let held = Arc::new(());
     host.run(async {
         let (begun, begins) = futures_channel::oneshot::channel();
+        let result = held.clone();
         let running = unblock(move || {
             begun.send(()).unwrap();
             gate.recv().unwrap();
-            "too late"
+            result
         });
         begins.await.unwrap();
         running.cancel();
         go.send(()).unwrap();
         assert!(matches!(running.await, Err(JoinError::Cancelled)));
+        assert_eq!(Arc::strong_count(&held), 1, "the result is dropped before that is told");
+        for _ in 0..100 {
+            let held = held.clone();
+            unblock(move || drop(held)).cancel();
+        }
+        eventually("what cancelled jobs held is dropped", || Arc::strong_count(&held) == 1);
         let finished = unblock(|| 1);
         eventually("finished", || finished.is_finished());
         finished.cancel();
