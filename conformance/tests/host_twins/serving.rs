@@ -1,18 +1,21 @@
 //! Hosts that break the rules of `host/serving.rs`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
-use std::thread;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 
 use gateway_blocking::Blocking;
-use gateway_core::{Coroutine, Direction, Host, Operation, Reactor, Trampoline, Yield, trampoline};
+use gateway_core::{
+    Coroutine, Direction, Host, Operation, Reactor, Task, Trampoline, Yield, trampoline,
+};
 use gateway_smol::OnSmol;
 use rustix::net::sockopt;
 
@@ -58,6 +61,7 @@ fn wires() -> Vec<Twin> {
         ),
         replaces("RUN-05", "a request that waited", "done", "gone"),
         open("RUN-06", "an idle connection is"),
+        Twin::new("RUN-06", "a handler that the drain deadline ended", HangsUp::new),
         replaces("RUN-06", "in hand when the server drains", "done", "gone"),
         wire("RUN-06", "at the drain deadline", Does { stays_open: |sent| sent == 0, ..GOOD }),
         Twin::new("DRP-04", "a trampoline inside `run`", || Bare),
@@ -125,6 +129,8 @@ struct Does {
     replaces: Option<(&'static str, &'static str)>,
     cuts: bool,
     since: usize,
+    /// Closes a client's connection when a request hangs.
+    hangs_up: bool,
     /// Closes the listener behind the first connection.
     listens_once: bool,
     /// Keeps quiet about clients that leave.
@@ -146,6 +152,7 @@ impl Does {
         replaces: None,
         cuts: false,
         since: 0,
+        hangs_up: false,
         listens_once: false,
         quiet: false,
         complains: false,
@@ -172,6 +179,50 @@ impl Host for Wired {
                 Wire { good: trampoline().unwrap(), does: self.1, carried: AtomicUsize::new(0) };
             Coroutine::new(Arc::new(wire), future).await
         })
+    }
+}
+
+/// A host that closes a connection by itself, and whose tasks, in its second run, hear nothing from
+/// the thread of that run: what has the connection goes on.
+struct HangsUp(Wired, AtomicUsize);
+
+impl HangsUp {
+    fn new() -> HangsUp {
+        let does = Does { hangs_up: true, quiet: true, ..Does::NOTHING };
+        HangsUp(Wired::new(does), AtomicUsize::new(0))
+    }
+}
+
+impl Host for HangsUp {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        let deaf = self.1.fetch_add(1, Ordering::SeqCst) == 1;
+        self.0.run(async {
+            let deafens = Deafens(trampoline().unwrap(), deaf.then(|| thread::current().id()));
+            Coroutine::new(Arc::new(deafens), future).await
+        })
+    }
+}
+
+struct Deafens(Arc<dyn Trampoline>, Option<ThreadId>);
+
+impl Trampoline for Deafens {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        /// Wakes, if it is not called on this thread.
+        struct NotFrom(Waker, Option<ThreadId>);
+        impl Wake for NotFrom {
+            fn wake(self: Arc<NotFrom>) {
+                if self.1 != Some(thread::current().id()) {
+                    self.0.wake_by_ref();
+                }
+            }
+        }
+        let Yield::Task(mut task) = yielded else { return self.0.bounce(yielded, cx) };
+        let deaf_to = self.1;
+        let deaf = poll_fn(move |cx| {
+            let waker = Waker::from(Arc::new(NotFrom(cx.waker().clone(), deaf_to)));
+            Pin::new(&mut task).poll(&mut Context::from_waker(&waker))
+        });
+        self.0.bounce(Yield::Task(Task::new(deaf)), cx)
     }
 }
 
@@ -257,6 +308,9 @@ fn carry_in(mut from: TcpStream, mut to: UnixStream, does: Does) {
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let times = if does.asks_twice { 2 } else { 1 };
         let _ = to.write_all(&bytes[..count].repeat(times));
+        if does.hangs_up && bytes.starts_with(b"GET /hang") {
+            let _ = from.shutdown(Shutdown::Both);
+        }
     }
     let _ = to.write_all(does.clients_last_words.as_bytes());
     if !does.quiet {
