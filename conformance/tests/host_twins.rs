@@ -27,7 +27,7 @@ use host_twins::twin::{Behind, Bounce, Twin};
 use host_twins::{ends, serving, single, sites, sockets, waits, work};
 
 /// How many twins are tried beside each other: most of them only hang.
-const BESIDE: usize = 16;
+const BESIDE: usize = 24;
 
 fn twins() -> Vec<Twin> {
     let files = [

@@ -19,10 +19,10 @@ use gateway_core::{
     unblock,
 };
 
-use super::Subject;
 use super::clock::Clock;
 use super::gauges::{Gate, eventually, give_up, joined, lock, on_a_thread, perhaps_here};
 use super::sockets::End;
+use super::{Doing, Subject};
 
 /// How long others may be kept waiting by a coroutine that never rests.
 const STARVED: Duration = Duration::from_secs(8);
@@ -299,20 +299,20 @@ async fn far_deadlines() {
 }
 
 pub(super) fn yld_08_no_wake_up_is_lost(subject: &Subject) {
-    let host = subject.start();
+    let (host, now) = (subject.start(), || subject.doing.clone());
     host.run(async {
         subject.now("wake-ups came before, after and while the coroutine suspended");
-        wake_ups().await;
+        wake_ups(now()).await;
     });
-    host.run(async { spawn(wake_ups()).await.expect("wake-ups of a task") });
+    host.run(async { spawn(wake_ups(now())).await.expect("wake-ups of a task") });
     // While others keep the host busy, and while it has nothing else to do.
     host.run(async {
         let busy = (0..2).map(|_| spawn(async { join_all((0..300).map(|_| pause())).await }));
-        let both = join(spawn(wake_ups()), wake_ups());
+        let both = join(spawn(wake_ups(now())), wake_ups(now()));
         join(join_all(busy), both).await.1.0.expect("wake-ups of a task on a busy host");
     });
     let here = std::fs::read_link("/proc/thread-self").unwrap_or_default();
-    host.run(resumed_by("a wake-up of a parked host", |waker| {
+    host.run(resumed_by(&subject.doing, "a wake-up of a parked host", |waker| {
         on_a_thread(move || {
             // Whether it ever rests is for another rule.
             perhaps_here(give_up() / 2, || is_asleep(&here));
@@ -329,45 +329,46 @@ fn is_asleep(thread: &Path) -> bool {
 }
 
 /// Every way in which a waker may be used.
-async fn wake_ups() {
+async fn wake_ups(now: Doing) {
     suspending().await;
     for _ in 0..20 {
-        resumed_by("`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
-        resumed_by("`wake` in the same poll", Waker::wake).await;
-        resumed_by("the wake-up of a clone that has outlived its original", |waker| {
+        resumed_by(&now, "`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
+        resumed_by(&now, "`wake` in the same poll", Waker::wake).await;
+        resumed_by(&now, "the wake-up of a clone that has outlived its original", |waker| {
             let clone = waker.clone();
             drop(waker);
             clone.wake();
         })
         .await;
-        resumed_by("many wake-ups in the same poll", |waker| {
+        resumed_by(&now, "many wake-ups in the same poll", |waker| {
             (0..100).for_each(|_| waker.wake_by_ref());
         })
         .await;
-        resumed_by("a wake-up from a thread, within the poll", |waker| {
+        resumed_by(&now, "a wake-up from a thread, within the poll", |waker| {
             on_a_thread(move || waker.wake()).join().expect("a wake-up does not panic");
         })
         .await;
-        resumed_by("a wake-up from a thread, about when the poll ends", |waker| {
+        resumed_by(&now, "a wake-up from a thread, about when the poll ends", |waker| {
             on_a_thread(move || waker.wake());
         })
         .await;
-        resumed_by("wake-ups from two threads", |waker| {
+        resumed_by(&now, "wake-ups from two threads", |waker| {
             for waker in [waker.clone(), waker] {
                 on_a_thread(move || waker.wake());
             }
         })
         .await;
-        resumed_by("a wake-up whose unpark the coroutine has used up", |waker| {
+        resumed_by(&now, "a wake-up whose unpark the coroutine has used up", |waker| {
             waker.wake();
             thread::park_timeout(Duration::ZERO);
         })
         .await;
-        resumed_by("a wake-up from a job", |waker| drop(unblock(move || waker.wake()))).await;
+        resumed_by(&now, "a wake-up from a job", |waker| drop(unblock(move || waker.wake()))).await;
         let wake = |waker: Waker| drop(spawn(async move { waker.wake() }));
-        resumed_by("a wake-up from a task", wake).await;
+        resumed_by(&now, "a wake-up from a task", wake).await;
     }
     // And again and again, with one thread: each round is answered before the next one begins.
+    now.set("wake-ups from one thread, again and again");
     let (ask, asked) = mpsc::channel::<Gate>();
     let answering = on_a_thread(move || asked.iter().for_each(|answer| answer.open()));
     for _ in 0..500 {
@@ -413,7 +414,7 @@ async fn suspending() {
     for round in 0..ROUNDS {
         let resumed = Arc::new(AtomicBool::new(false));
         let told = resumed.clone();
-        resumed_by("a wake-up while it suspends", |waker| {
+        suspended(|waker| {
             // As above.
             if let Err(mpsc::SendError((waker, ..))) = arm.send((waker, round % 200, told)) {
                 waker.wake();
@@ -450,9 +451,17 @@ fn alert(turns: usize) {
     }
 }
 
-/// Suspends, after `wake` has been given the waker, and is resumed by that.
-async fn resumed_by(what: &str, wake: impl FnOnce(Waker)) {
-    let (mut wake, asked) = (Some(wake), Instant::now());
+/// Suspends, and is resumed by what this does with the waker. Where it hangs, `now` says so.
+async fn resumed_by(now: &Doing, what: &str, wake: impl FnOnce(Waker)) {
+    let asked = Instant::now();
+    now.set(what);
+    suspended(wake).await;
+    assert!(asked.elapsed() < give_up(), "nothing came of {what}, for a long time");
+}
+
+/// Suspends, after `wake` has been given the waker, until it is resumed.
+async fn suspended(wake: impl FnOnce(Waker)) {
+    let mut wake = Some(wake);
     poll_fn(|cx| match wake.take() {
         None => Poll::Ready(()),
         Some(wake) => {
@@ -461,7 +470,6 @@ async fn resumed_by(what: &str, wake: impl FnOnce(Waker)) {
         }
     })
     .await;
-    assert!(asked.elapsed() < give_up(), "nothing came of {what}, for a long time");
 }
 
 pub(super) fn yld_09_a_late_wake_up_does_no_harm(subject: &Subject) {

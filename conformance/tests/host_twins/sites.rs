@@ -22,6 +22,7 @@ const HELPERS: &[&str] = &[
     "eventually_here(",
     "in_time(",
     "when_woken(",
+    "resumed_by(",
     "not_early(",
     "connected(",
     "response(",

@@ -6,10 +6,10 @@ use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use gateway_blocking::Blocking;
@@ -112,13 +112,39 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
         Twin::new("YLD-08", LOST, || Drowsy(Blocking::new(2).unwrap())),
         rewoken("YLD-08", LOST, |odd, _| odd.polling.load(SeqCst)),
-        rewoken("YLD-08", LOST, |_, _| thread::current().name().is_none()),
+        rewoken("YLD-08", LOST, |_, _| is_stranger()),
         rewoken("YLD-08", LOST, |odd, _| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", LOST, || OneThread::new(How::SleepsThroughIt)),
         Twin::new("YLD-08", LOST, || TrustsUnparks(Blocking::new(1).unwrap())),
         rewoken("YLD-09", "woken, and there is nobody", |odd, _| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
+        }),
+        // Loses the one wake-up or the other, of all that there are.
+        rewoken("YLD-08", "`wake_by_ref` in the same poll", |odd, _| odd.nth(odd.is_own()) == 1),
+        rewoken("YLD-08", "`wake` in the same poll", |odd, _| odd.nth(odd.is_own()) == 2),
+        rewoken("YLD-08", "has outlived its original", |odd, _| odd.nth(odd.is_own()) == 3),
+        rewoken("YLD-08", "many wake-ups in the same poll", |odd, _| {
+            (4..=103).contains(&odd.nth(odd.is_own()))
+        }),
+        rewoken("YLD-08", "has used up", |odd, _| odd.nth(odd.is_own()) == 104),
+        rewoken("YLD-08", "a thread, within the poll", |odd, used_up| {
+            odd.nth(used_up && is_stranger()) == 1
+        }),
+        rewoken("YLD-08", "about when the poll ends", |odd, used_up| {
+            odd.nth(used_up && is_stranger()) == 2
+        }),
+        rewoken("YLD-08", "from two threads", |odd, used_up| {
+            (3..=4).contains(&odd.nth(used_up && is_stranger()))
+        }),
+        rewoken("YLD-08", "a wake-up from a job", |odd, used_up| {
+            odd.nth(used_up && in_a_worker()) == 1
+        }),
+        rewoken("YLD-08", "a wake-up from a task", |odd, used_up| {
+            odd.nth(used_up && in_a_worker()) == 2
+        }),
+        rewoken("YLD-08", "of a parked host", |odd, used_up| {
+            !odd.before.swap(true, SeqCst) && used_up && is_stranger()
         }),
         rewoken("YLD-08", "a wake-up does not panic", no_stranger),
         rewoken("YLD-03", "a late wake-up does not panic", no_stranger),
@@ -366,13 +392,18 @@ struct AtHome;
 
 impl Drop for AtHome {
     fn drop(&mut self) {
-        assert!(thread::current().name().is_some(), "who is that?");
+        assert!(!is_stranger(), "who is that?");
     }
+}
+
+/// Whether this is none of the host's threads, nor the check's.
+fn is_stranger() -> bool {
+    thread::current().name().is_none()
 }
 
 /// A waker that only the host's own threads may use up.
 fn no_stranger(_: &Odd, used_up: bool) -> bool {
-    assert!(!used_up || thread::current().name().is_some(), "who is that?");
+    assert!(!used_up || !is_stranger(), "who is that?");
     false
 }
 
@@ -793,6 +824,21 @@ struct Odd {
     polling: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     before: Arc<AtomicBool>,
+    /// The thread on which it was polled last, and how many wake-ups have been counted.
+    home: ThreadId,
+    count: Arc<AtomicUsize>,
+}
+
+impl Odd {
+    /// Whether it is woken within its own poll, and by that.
+    fn is_own(&self) -> bool {
+        self.polling.load(SeqCst) && self.home == thread::current().id()
+    }
+
+    /// Counts a wake-up, if it is of the kind in question.
+    fn nth(&self, counts: bool) -> usize {
+        if counts { self.count.fetch_add(1, SeqCst) + 1 } else { 0 }
+    }
 }
 
 impl Wake for Odd {
@@ -811,10 +857,11 @@ impl Wake for Odd {
 
 fn odd<F: Future>(future: F, loses: fn(&Odd, bool) -> bool) -> impl Future<Output = F::Output> {
     let [polling, ended, before] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
-    let mut future = Box::pin(future);
+    let (mut future, count) = (Box::pin(future), Arc::new(AtomicUsize::new(0)));
     poll_fn(move |cx| {
         let (polling, ended, before) = (polling.clone(), ended.clone(), before.clone());
-        let odd = Arc::new(Odd { good: cx.waker().clone(), loses, polling, ended, before });
+        let (good, home, count) = (cx.waker().clone(), thread::current().id(), count.clone());
+        let odd = Arc::new(Odd { good, loses, polling, ended, before, home, count });
         odd.polling.store(true, SeqCst);
         let answer = future.as_mut().poll(&mut Context::from_waker(&Waker::from(odd.clone())));
         odd.polling.store(false, SeqCst);
