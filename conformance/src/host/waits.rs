@@ -127,25 +127,28 @@ pub(super) fn yld_04_the_stack_stays_as_it_is(subject: &Subject) {
         let began = Instant::now();
         for _ in 0..TIMES {
             sleep_until(began).await;
-            depth.look("yields that are answered at once");
+            shallow(depth.now(), "yields that are answered at once");
         }
         let began = Instant::now();
         for _ in 0..TIMES {
             pause().await;
-            depth.look("wake-ups");
+            shallow(depth.now(), "wake-ups");
             // A slow host has gone deep enough by then, if it goes deeper at all.
             if began.elapsed() > SLOW {
                 break;
             }
         }
     }
-    /// A task that spawns a task that spawns a task.
-    fn chain(left: usize, depth: Arc<Depth>, done: oneshot::Sender<()>) -> BoxFuture<'static, ()> {
+    /// A task that spawns a task that spawns a task, up to the last one, or to where it gets too deep.
+    fn chain(
+        left: usize,
+        depth: Arc<Depth>,
+        end: oneshot::Sender<usize>,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            depth.look("tasks, each spawned by the last");
-            match left {
-                0 => drop(done.send(())),
-                _ => drop(spawn(chain(left - 1, depth, done))),
+            match (left, depth.now()) {
+                (1.., deep) if deep < STACK => drop(spawn(chain(left - 1, depth, end))),
+                (_, deep) => drop(end.send(deep)),
             }
         })
     }
@@ -153,9 +156,10 @@ pub(super) fn yld_04_the_stack_stays_as_it_is(subject: &Subject) {
     host.run(many(Arc::default()));
     host.run(async { spawn(many(Arc::default())).await.expect("a task's stack stays, too") });
     host.run(async {
-        let (done, finished) = oneshot::channel();
-        spawn(chain(2000, Arc::default(), done));
-        finished.await.expect("tasks in a chain: one has been lost, or went too deep");
+        let (end, ended) = oneshot::channel();
+        spawn(chain(2000, Arc::default(), end));
+        let deep = ended.await.expect("the last of tasks in a chain");
+        shallow(deep, "tasks, each spawned by the last");
     });
 }
 
@@ -1323,14 +1327,17 @@ fn block_on<F: Future>(future: F) -> F::Output {
 struct Depth(Mutex<HashMap<ThreadId, (usize, usize)>>);
 
 impl Depth {
-    fn look(&self, after: &str) {
+    /// How many bytes there are between the two on this thread by now.
+    fn now(&self) -> usize {
         let here = 0_u8;
         let at = std::ptr::from_ref(black_box(&here)).addr();
         let mut threads = lock(&self.0);
         let (low, high) = threads.entry(thread::current().id()).or_insert((at, at));
         (*low, *high) = (at.min(*low), at.max(*high));
-        let deep = *high - *low;
-        drop(threads);
-        assert!(deep < STACK, "the stack is {deep} bytes deeper after many {after}");
+        *high - *low
     }
+}
+
+fn shallow(deep: usize, after: &str) {
+    assert!(deep < STACK, "the stack is {deep} bytes deeper after many {after}");
 }

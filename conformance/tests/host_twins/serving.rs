@@ -43,6 +43,7 @@ fn scheduling() -> Vec<Twin> {
 
 fn wires() -> Vec<Twin> {
     const GOOD: Does = Does::NOTHING;
+    const MALFORMED: Does = Does { replaces: Some(("HTTP/1.1", "HTTP")), ..GOOD };
     let wire = |rule, says, does| Twin::new(rule, says, move || Wired::new(does));
     let replaces =
         |rule, says, from, to| wire(rule, says, Does { replaces: Some((from, to)), ..GOOD });
@@ -50,14 +51,17 @@ fn wires() -> Vec<Twin> {
     let open = |rule, says| wire(rule, says, Does { stays_open: |_| true, ..GOOD });
     let adds = |rule, says, last_words| wire(rule, says, Does { last_words, ..GOOD });
     vec![
-        replaces("RUN-05", "is answered with", "HTTP/1.1", "HTTP"),
+        wire("RUN-05", "is answered with", MALFORMED),
         replaces("RUN-05", "beside waiting requests", "pong", "song"),
-        replaces("RUN-06", "a request before the drain is", "HTTP/1.1", "HTTP"),
-        replaces("RSP-08", "one of four requests is", "HTTP/1.1", "HTTP"),
+        wire("RUN-06", "a request before the drain is", MALFORMED),
+        wire("RUN-05", "a request that waited is", Does { which: |n| n < 27, ..MALFORMED }),
+        wire("RUN-06", "the server drains is", Does { which: |n| n == 1, ..MALFORMED }),
+        wire("RSP-04", "longer than announced is", MALFORMED),
+        wire("RSP-08", "one of four requests is", MALFORMED),
         wire(
             "RSP-08",
             "a request whose app answers 100 is",
-            Does { replaces: Some(("HTTP/1.1", "HTTP")), since: 1, ..GOOD },
+            Does { which: |n| n >= 1, ..MALFORMED },
         ),
         replaces("RUN-05", "a request that waited", "done", "gone"),
         open("RUN-06", "an idle connection is"),
@@ -66,7 +70,7 @@ fn wires() -> Vec<Twin> {
         wire("RUN-06", "at the drain deadline", Does { stays_open: |sent| sent == 0, ..GOOD }),
         Twin::new("DRP-04", "a trampoline inside `run`", || Bare),
         quiet("DRP-04", "hears that its client has left"),
-        replaces("DRP-04", "no head", "HTTP/1.1", "HTTP"),
+        wire("DRP-04", "no head", MALFORMED),
         wire("DRP-04", "logged as errors", Does { complains: true, ..GOOD }),
         quiet("DRP-11", "its client has left"),
         replaces("DRP-11", "bytes of an endless body", "5\r\ntick\n\r\n", ""),
@@ -92,7 +96,7 @@ fn wires() -> Vec<Twin> {
         wire(
             "ERR-09",
             "another connection",
-            Does { replaces: Some(("HTTP/1.1 200", "HTTP/1.1 404")), since: 1, ..GOOD },
+            Does { replaces: Some(("HTTP/1.1 200", "HTTP/1.1 404")), which: |n| n >= 1, ..GOOD },
         ),
         replaces("RSP-04", "announced as 10", "xxxxxxxxxx", "xxxxxxxxx!"),
         replaces("RSP-04", "behind a body", "xxxxxxxxxx", "xxxxxxxxxxyyyyyyyyyy"),
@@ -125,10 +129,10 @@ fn wires() -> Vec<Twin> {
 #[derive(Clone, Copy)]
 struct Does {
     /// Puts one in the place of the other, in what goes out, and may close the connection there;
-    /// from the so manieth connection on.
+    /// on connections with these numbers.
     replaces: Option<(&'static str, &'static str)>,
     cuts: bool,
-    since: usize,
+    which: fn(usize) -> bool,
     /// Closes a client's connection when a request hangs.
     hangs_up: bool,
     /// Closes the listener behind the first connection.
@@ -151,7 +155,7 @@ impl Does {
     const NOTHING: Does = Does {
         replaces: None,
         cuts: false,
-        since: 0,
+        which: |_| true,
         hangs_up: false,
         listens_once: false,
         quiet: false,
@@ -275,7 +279,7 @@ impl Reactor for Wire {
         stream.set_nonblocking(false)?;
         let (from, to, does) = (stream.try_clone()?, theirs.try_clone()?, self.does);
         let number = self.carried.fetch_add(1, Ordering::SeqCst);
-        let replaces = does.replaces.filter(|_| number >= does.since);
+        let replaces = does.replaces.filter(|_| (does.which)(number));
         thread::spawn(move || carry_in(from, to, does));
         thread::spawn(move || carry_out(theirs, stream, does, replaces));
         Ok(Kept(register(ours.into())?, Does::NOTHING))

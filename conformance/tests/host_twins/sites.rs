@@ -15,20 +15,21 @@ use std::thread;
 const MACROS: &[&str] = &["assert!(", "assert_eq!(", "assert_ne!(", "panic!(", "unreachable!("];
 const METHODS: &[&str] = &[".expect(", ".expect_err(", ".unwrap()", ".unwrap_err()"];
 
-/// What asserts in a check's place, and says what it is given. Where that has a name, the name is what
-/// is looked for.
-const HELPERS: &[&str] = &[
-    "eventually(",
-    "eventually_here(",
-    "in_time(",
-    "when_woken(",
-    "resumed_by(",
-    "not_early(",
-    "connected(",
-    "response(",
-    "works(",
-    "let what = \"",
-    "let what = format!(",
+/// What asserts in a check's place, and says what it is given: the call, and the words that stand before
+/// and behind that.
+const HELPERS: &[(&str, &str, &str)] = &[
+    ("eventually(", "still not so after ", ""),
+    ("eventually_here(", "still not so after ", ""),
+    ("when_woken(", "still not so after ", ""),
+    ("in_time(", "still waiting after ", ""),
+    ("let what = \"", "still ", ""),
+    ("let what = format!(", "still ", ""),
+    ("resumed_by(", "the last that happened: ", ""),
+    ("not_early(", "", " ended"),
+    ("connected(", "a connection to ", " gives"),
+    ("response(", "", " is answered with"),
+    ("shallow(", "deeper after many ", ""),
+    ("works(", "results ", ""),
 ];
 
 /// File, line and column, as a panic has them.
@@ -132,12 +133,13 @@ pub(crate) fn all() -> Vec<Site> {
                     sites.push(Site { place, text, words: None });
                 }
             }
-            for what in HELPERS {
+            for (what, front, back) in HELPERS {
                 for (at, _) in code.match_indices(what).filter(|(at, _)| is_called(&line[..*at])) {
                     let place = (format!("src/{name}"), number + 1, at + 1);
                     let text = call(&text[before + at..]);
-                    if let Some(words) = words(&text) {
-                        sites.push(Site { place, text, words: Some(words) });
+                    if let Some(quoted) = text.split('"').nth(1) {
+                        let words = Some(words(front, quoted, back));
+                        sites.push(Site { place, text, words });
                     }
                 }
             }
@@ -172,9 +174,9 @@ fn is_called(before: &str) -> bool {
     !before.ends_with(part) && !before.ends_with("fn ")
 }
 
-/// The first words in quotes, without what is put into them.
-fn words(call: &str) -> Option<Vec<String>> {
-    let quoted = call.split('"').nth(1)?;
+/// The words of a failure, without what is put into them.
+fn words(front: &str, quoted: &str, back: &str) -> Vec<String> {
     let parts = quoted.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
-    Some(parts.filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    let words = [front].into_iter().chain(parts).chain([back]);
+    words.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }

@@ -66,10 +66,13 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
         Twin::new("YLD-03", "polled after", || Rerun(Blocking::new(2).unwrap())),
         Twin::new("YLD-03", "times after its end", || OneThread::new(How::ForgetsTheEnd)),
-        Twin::new("YLD-04", "deeper after many wake-ups", || OneThread::new(How::Recurses)),
+        Twin::new("YLD-04", "deeper after many wake-ups", || OneThread::new(How::Recurses(50))),
+        Twin::new("YLD-04", "yields that are answered at once", || {
+            OneThread::new(How::Recurses(1))
+        }),
         bounce(
             "YLD-04",
-            "one has been lost, or went too deep",
+            "deeper after many tasks, each spawned by the last",
             |good, yielded, cx| match yielded {
                 Yield::Task(mut task) => {
                     match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
@@ -906,8 +909,8 @@ enum How {
     MainFirst,
     /// Polls `run`'s future only when all tasks rest.
     TasksFirst,
-    /// Calls itself for each poll.
-    Recurses,
+    /// Calls itself after so many polls.
+    Recurses(usize),
     /// Polls all tasks whenever one is woken.
     PollsAll,
     /// Polls a task within its wake-up, unless it is being polled.
@@ -988,11 +991,16 @@ impl OneThread {
         Poll::Pending
     }
 
-    fn recurse<T>(&self, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> T {
-        match self.turn(main) {
-            Poll::Ready(output) => output,
-            Poll::Pending => black_box(self.recurse(main)),
+    fn recurse<T>(&self, turns: usize, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> T {
+        let some = black_box([0_u8; 1024]);
+        for _ in 0..turns {
+            if let Poll::Ready(output) = self.turn(main) {
+                return output;
+            }
         }
+        let output = self.recurse(turns, main);
+        black_box(some);
+        output
     }
 }
 
@@ -1012,8 +1020,8 @@ impl Host for OneThread {
         let mut future = pin!(Coroutine::new(self.trampoline.clone(), future));
         let mut poll = |waker: &Waker| future.as_mut().poll(&mut Context::from_waker(waker));
         self.queue.state.lock().unwrap().main = true;
-        if self.how == How::Recurses {
-            return self.recurse(&mut poll);
+        if let How::Recurses(turns) = self.how {
+            return self.recurse(turns, &mut poll);
         }
         loop {
             if let Poll::Ready(output) = self.turn(&mut poll) {
