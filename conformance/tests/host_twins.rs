@@ -1,7 +1,7 @@
 //! The host checks under test: each broken host is caught by its rule, and in its rule's words.
 //!
 //! A twin is a host that breaks one rule, mostly a good one behind a trampoline that does not keep
-//! its promises. A check that no twin fails is not a check.
+//! its promises. A check that no twin fails is not a check, and neither is an assertion in one.
 
 mod host_twins {
     pub(crate) mod ends;

@@ -606,7 +606,7 @@ pub(super) fn mid_02_middleware_nests(subject: &Subject) {
     impl<A> Notes<A> {
         fn note(&self, what: &str) {
             let Notes(name, _, notes) = self;
-            lock(&notes).push(format!("{what} {name}"));
+            lock(notes).push(format!("{what} {name}"));
         }
     }
     impl<A: App> App for Notes<A> {

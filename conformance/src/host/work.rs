@@ -341,12 +341,11 @@ fn deep(left: usize) -> Pin<Box<dyn Future<Output = ()> + Send>> {
 
 pub(super) fn spn_06_a_task_outlives_the_run_that_spawned_it(subject: &Subject) {
     let host = subject.start();
-    let (gate, alive) = (Gate::default(), Alive::default());
+    let gate = Gate::default();
     let begun: Vec<Gate> = (0..10).map(|_| Gate::default()).collect();
     let task = |n: usize| {
-        let (gate, guard, begin) = (gate.clone(), alive.guard(), begun[n].clone());
+        let (gate, begin) = (gate.clone(), begun[n].clone());
         spawn(async move {
-            let _guard = guard;
             telling(begin, gate.opened()).await;
             sleep(Duration::from_millis(1)).await;
             unblock(move || n).await.expect("a task's job")

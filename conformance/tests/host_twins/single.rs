@@ -211,6 +211,7 @@ const TWINS: &[(&str, &str, Fault, Range<usize>)] = &[
     ("DRP-12", "a task", Fault::TaskDropped, 0..1),
     ("ERR-04", ", and its handle gives", Fault::JobRefused, 0..1),
     ("ERR-04", "a job before the panic", Fault::JobRefused, 1..2),
+    ("ERR-04", "a task that awaits one that panics", Fault::TaskDropped, 3..4),
     ("ERR-04", "beside panics, a task gives", Fault::TaskDropped, 0..1),
     ("ERR-08", "beside a thousand panics", Fault::TaskDropped, 0..1),
     ("ERR-08", "the sum of fifty", Fault::TaskDropped, 1010..MANY),

@@ -3,6 +3,9 @@
 //! A check fails by a panic, which has a location. All locations that there may be are found in the
 //! checks' own text. A site has failed when a panic was seen there whose words were part of what a
 //! check has reported: not what fell over behind a failure, or on a thread that nobody asks.
+//!
+//! A helper that asserts has one location for all of its calls. There each call is a site of its own, and
+//! has failed when a check has reported what it is given to say, in the helper's words.
 
 use std::collections::BTreeSet;
 use std::fs;
