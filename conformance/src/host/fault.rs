@@ -8,8 +8,8 @@
 //! error is one. Checks beside each other in one process share what is written down: what a process
 //! lacks, it lacks for all of them.
 //!
-//! No host can bring one about, but for one that leaves no descriptor and no thread to its process.
-//! From here that looks like a machine that has none. DRP-12 is there to catch it.
+//! No host can bring one about, but for one that leaves its process no descriptor, or no thread. From
+//! here that looks like a machine that has none; DRP-12 is there to catch such a host.
 
 use std::fmt::Display;
 use std::sync::Mutex;
