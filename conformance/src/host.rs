@@ -14,11 +14,13 @@
 //! | `serving.rs` | the HTTP server on this host |
 //! | `clock.rs` | a clock that a check moves by hand |
 //! | `gauges.rs` | what checks count and wait with |
+//! | `fault.rs` | what only the suite itself is to blame for: an *error*, and no failure |
 //! | `catalogue.rs` | all of them by name, and `host_tests!` |
 
 mod catalogue;
 mod clock;
 mod ends;
+mod fault;
 mod gauges;
 mod serving;
 mod sockets;
@@ -29,15 +31,17 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_core::{Host, JoinError};
 
 pub use catalogue::CHECKS;
 
 use crate::rule;
+use fault::{ERROR, OrError};
+use gauges::lock;
 
 /// The check of one rule, in process.
 #[derive(Debug)]
@@ -86,7 +90,8 @@ impl Started {
         self.doing.set("`run` was called");
         self.host.run_erased(Box::pin(async { output = Some(future.await) }));
         self.doing.set("`run` had returned");
-        output.expect("`run` returns when the future has finished, and not before")
+        // Nobody can return it that has not finished the future.
+        output.or_error("the output of `run`")
     }
 }
 
@@ -102,11 +107,11 @@ struct Doing(Arc<Mutex<String>>);
 
 impl Doing {
     fn set(&self, doing: &str) {
-        doing.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        doing.clone_into(&mut lock(&self.0));
     }
 
     fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -127,7 +132,8 @@ impl<H: Host> ErasedHost for H {
 ///
 /// # Errors
 ///
-/// How the host breaks the rule: what the check asserts, or that it hangs.
+/// How the host breaks the rule: what the check asserts, or that it hangs. Where the suite itself was
+/// at fault, that; it begins with `error: the suite's own fault`, and says nothing of the host.
 pub fn check<H: Host + 'static>(
     check: &HostCheck,
     patience: Duration,
@@ -135,7 +141,7 @@ pub fn check<H: Host + 'static>(
 ) -> Result<(), String> {
     gauges::be_patient(patience);
     let (done, finished) = mpsc::channel();
-    let (run, doing) = (check.check, Doing::default());
+    let (run, doing, began) = (check.check, Doing::default(), Instant::now());
     let noted = doing.clone();
     let body = move || {
         let subject = Subject { start: Box::new(move || Box::new(start())), doing: noted };
@@ -146,8 +152,8 @@ pub fn check<H: Host + 'static>(
         }));
     };
     let thread = thread::Builder::new().name(check.name.to_owned()).spawn(body);
-    thread.map_err(|error| format!("cannot start a thread for the check: {error}"))?;
-    match finished.recv_timeout(patience) {
+    thread.map_err(|error| format!("{ERROR}a thread for the check: {error}"))?;
+    let result = match finished.recv_timeout(patience) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => {
             let last = doing.get();
@@ -155,8 +161,9 @@ pub fn check<H: Host + 'static>(
                 "it hangs: not finished within {patience:?}; the last that happened: {last}"
             ))
         }
-        Err(RecvTimeoutError::Disconnected) => Err("the check's thread has died".to_owned()),
-    }
+        Err(RecvTimeoutError::Disconnected) => Err(format!("{ERROR}the check's thread has died")),
+    };
+    result.map_err(|seen| fault::judged(seen, began))
 }
 
 /// What a test made by [`host_tests!`](crate::host_tests) does.
@@ -164,17 +171,26 @@ pub fn check<H: Host + 'static>(
 /// # Panics
 ///
 /// When the host breaks the rule: with the rule, what was seen, why it matters and what to look at.
+/// And when the suite itself was at fault: with that alone.
 pub fn test<H: Host + 'static>(name: &str, start: impl Fn() -> H + Send + 'static) {
-    let found = CHECKS.iter().find(|check| check.name == name).expect("the macro names checks");
+    let found = CHECKS.iter().find(|check| check.name == name).or_error("a check of this name");
     if let Err(seen) = check(found, PATIENCE, start) {
-        let rule = rule::find(found.rule).expect("every check has a rule");
-        panic!(
-            "{id}: {sentence}\n  seen:    {seen}\n  why:     {intent}\n  look at: {look_at}\n  \
-             again:   cargo test {name}",
-            id = rule.id,
-            sentence = rule.sentence,
-            intent = rule.intent,
-            look_at = rule.look_at,
-        );
+        panic!("{}", report(found, &seen));
     }
+}
+
+/// What is printed of a check that did not pass.
+fn report(check: &HostCheck, seen: &str) -> String {
+    let (id, name) = (check.rule, check.name);
+    if seen.starts_with(ERROR) {
+        return format!("{id} was not checked\n  {seen}\n  again:   cargo test {name}");
+    }
+    let rule = rule::find(id).or_error("a rule of this id");
+    format!(
+        "{id}: {sentence}\n  seen:    {seen}\n  why:     {intent}\n  look at: {look_at}\n  \
+         again:   cargo test {name}",
+        sentence = rule.sentence,
+        intent = rule.intent,
+        look_at = rule.look_at,
+    )
 }

@@ -28,7 +28,8 @@ server's operator declares.
 SHOULD, or keeps a MUST in a way that could be better. *Skip*: the rule doesn't apply, or can't be
 tested here. *Blocked*: something that it depends on failed, so that nothing can be said; a refusal
 counts only where the server accepts the refused request's well-formed twin. *Flaky*: a second run
-gave another verdict. *Error*: the suite itself failed, which says nothing about the server.
+gave another verdict. *Error*: the suite itself failed, which says nothing about the server, or
+the host.
 ";
 
 /// The document, in Markdown.

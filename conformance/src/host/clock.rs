@@ -7,11 +7,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use gateway_core::{Coroutine, Trampoline, Yield, trampoline};
+
+use super::gauges::lock;
 
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
@@ -54,7 +56,7 @@ impl Clock {
     }
 
     fn hands(&self) -> MutexGuard<'_, Hands> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Waits for a moment by this clock. Dropped before, it is forgotten.

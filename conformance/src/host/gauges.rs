@@ -1,16 +1,20 @@
 //! What checks count and wait with: guards that are counted, gates, looks that give up.
 
 use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt};
-use gateway_core::{sleep, spawn, timeout, trampoline};
+use gateway_core::{sleep, spawn, timeout};
 use gateway_net::TcpStream;
+
+use super::fault::OrError;
 
 /// After how long a look is given up, in milliseconds.
 static GIVE_UP: AtomicU64 = AtomicU64::new(0);
@@ -30,25 +34,39 @@ pub(super) fn give_up() -> Duration {
 /// How long to wait between two looks.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Counts guards: how many are alive, and how many were dropped outside any trampoline.
+/// Locks, also after a panic: what that was has been seen elsewhere.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a thread of the check's own.
+pub(super) fn on_a_thread<T, W>(work: W) -> JoinHandle<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    thread::Builder::new().spawn(work).or_error("a thread")
+}
+
+/// What such a thread gives. What fails there, fails here.
+pub(super) fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Counts guards that are alive.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Alive(Arc<(AtomicUsize, AtomicUsize)>);
+pub(super) struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
     /// A guard, which counts until it is dropped.
     pub(super) fn guard(&self) -> Guard {
-        self.0.0.fetch_add(1, Ordering::SeqCst);
+        self.0.fetch_add(1, Ordering::SeqCst);
         Guard(self.clone())
     }
 
     /// How many guards are alive.
     pub(super) fn now(&self) -> usize {
-        self.0.0.load(Ordering::SeqCst)
-    }
-
-    /// How many were dropped outside any trampoline.
-    pub(super) fn outside(&self) -> usize {
-        self.0.1.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -58,10 +76,7 @@ pub(super) struct Guard(Alive);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if trampoline().is_err() {
-            self.0.0.1.fetch_add(1, Ordering::SeqCst);
-        }
-        self.0.0.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -133,7 +148,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 }
 
@@ -241,24 +256,34 @@ pub(super) fn drive<F: Future>(future: F) -> Option<F::Output> {
 
 /// A portable stream, and its peer as a plain one.
 pub(super) fn pair() -> (TcpStream, std::net::TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let ours = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
-    let (theirs, _) = listener.accept().expect("a connection");
-    theirs.set_read_timeout(Some(give_up())).expect("a timeout");
-    (TcpStream::try_from(ours.expect("a connection")).expect("a portable stream"), theirs)
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").or_error("a free port");
+    let address = listener.local_addr().or_error("its address");
+    let ours = std::net::TcpStream::connect(address).or_error("a connection");
+    let (theirs, _) = listener.accept().or_error("its other end");
+    theirs.set_read_timeout(Some(give_up())).or_error("a timeout");
+    (TcpStream::try_from(ours).or_error("a portable stream"), theirs)
+}
+
+/// A connection to a listener that is the host's. Where that does not listen, the host has closed it.
+pub(super) fn connected<S>(to: &str, tried: io::Result<S>) -> S {
+    use ErrorKind::{ConnectionRefused, ConnectionReset, TimedOut};
+    let kind = tried.as_ref().err().map(io::Error::kind);
+    let listens = !matches!(kind, Some(ConnectionRefused | ConnectionReset | TimedOut));
+    assert!(listens, "a connection to {to} gives {kind:?}");
+    tried.or_error("a connection")
 }
 
 /// Sends a byte through the host's sockets and back.
 pub(super) async fn round_trip() {
     let (mut stream, mut peer) = pair();
-    let echo = thread::spawn(move || {
+    let echo = on_a_thread(move || {
         let mut byte = [0];
-        std::io::Read::read_exact(&mut peer, &mut byte)?;
-        std::io::Write::write_all(&mut peer, &byte)
+        io::Read::read_exact(&mut peer, &mut byte)?;
+        io::Write::write_all(&mut peer, &byte)
     });
     let mut byte = [0];
     stream.write_all(b"!").await.expect("a byte goes out");
     stream.read_exact(&mut byte).await.expect("a byte comes back");
     assert_eq!(&byte, b"!", "the byte that came back");
-    echo.join().expect("the echo's thread").expect("the echo");
+    joined(echo).expect("the peer has read a byte, and sent it back");
 }

@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gateway_core::{Direction, Socket, poll_io, sleep_until, spawn};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use super::Subject;
-use super::gauges::{eventually, in_time};
+use super::fault::OrError;
+use super::gauges::{connected, eventually, in_time, joined, on_a_thread};
 use super::waits::{Counter, Waiter, pause, when_woken};
 
 /// After how long a check that tries many times has tried often enough.
@@ -40,11 +42,12 @@ pub(super) fn yld_10_readiness_is_never_lost(subject: &Subject) {
 async fn ping_pong() {
     let (mut end, peer) = End::pair();
     peer.blocking();
-    let echo = thread::spawn(move || {
+    let echo = on_a_thread(move || {
         let mut peer = UnixStream::from(peer.into_fd());
         let mut byte = [0];
-        while peer.read(&mut byte).expect("the echo reads") == 1 {
-            peer.write_all(&byte).expect("the echo has room");
+        // Up to the end of any kind: what is wrong with it shows at this end.
+        while let Ok(1) = peer.read(&mut byte) {
+            let _ = peer.write_all(&byte);
         }
     });
     let began = Instant::now();
@@ -59,7 +62,7 @@ async fn ping_pong() {
         assert_eq!((read, came[0]), (1, n as u8), "the answer of another round");
     }
     drop(end);
-    echo.join().expect("the peer ends");
+    joined(echo);
 }
 
 /// What arrives between an attempt and the registration that follows it counts.
@@ -215,7 +218,7 @@ pub(super) fn yld_14_the_end_stays_the_end(subject: &Subject) {
         }
         // A peer that only stops sending still listens.
         let (mut end, mut peer) = End::tcp();
-        rustix::net::shutdown(peer.fd(), rustix::net::Shutdown::Write).expect("half a close");
+        rustix::net::shutdown(peer.fd(), rustix::net::Shutdown::Write).or_error("half a close");
         for _ in 0..3 {
             assert_eq!(end.read(&mut [0; 8]).await.expect("an end"), 0, "a half-closed peer");
         }
@@ -322,9 +325,9 @@ pub(super) fn yld_18_every_kind_of_descriptor_is_waited_for(subject: &Subject) {
 /// Neither a socket nor a pipe: an error, or ready at any time, and no wait without an end.
 async fn cannot_be_waited_for() {
     let nonblocking = rustix::pipe::PipeFlags::NONBLOCK.bits();
-    let nonblocking = i32::try_from(nonblocking).expect("a flag");
+    let nonblocking = i32::try_from(nonblocking).or_error("a flag");
     let file = File::options().read(true).custom_flags(nonblocking).open("/dev/zero");
-    let file = file.expect("zeros");
+    let file = file.or_error("zeros");
     let (mut file, mut blocks) = (End(Socket::new(file.into())), true);
     let read = poll_fn(|cx| {
         poll_io(&mut file.0, Direction::Read, cx, |fd| {
@@ -339,13 +342,14 @@ async fn cannot_be_waited_for() {
 
 /// Listeners: one connection and several at once, before and after somebody waits for them.
 async fn accepts() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
+    let listener = TcpListener::bind("127.0.0.1:0").or_error("a free port");
+    let address = listener.local_addr().or_error("its address");
     let mut listener = End::new(listener, TcpListener::set_nonblocking);
     for at_once in [1, 3, 1] {
         let connects = async {
             pause().await;
-            (0..at_once).map(|_| TcpStream::connect(address).expect("connects")).collect::<Vec<_>>()
+            let connect = |_| connected("an address", TcpStream::connect(address));
+            (0..at_once).map(connect).collect::<Vec<_>>()
         };
         let accepts = async {
             for _ in 0..at_once {
@@ -364,11 +368,11 @@ async fn accepts() {
         std::process::id(),
         thread::current().id()
     ));
-    let unix = UnixListener::bind(&path).expect("a free path");
+    let unix = UnixListener::bind(&path).or_error("a free path");
     let mut unix = End::new(unix, UnixListener::set_nonblocking);
     let connects = async {
         pause().await;
-        UnixStream::connect(&path).expect("connects")
+        connected("a path", UnixStream::connect(&path))
     };
     let accept = poll_fn(|cx| {
         poll_io(&mut unix.0, Direction::Read, cx, |fd| Ok((rustix::net::accept(fd)?, false)))
@@ -503,10 +507,10 @@ pub(super) fn yld_24_a_writer_waits_for_room(subject: &Subject) {
 
 pub(super) fn yld_25_a_refused_connection_is_an_error_to_its_own(subject: &Subject) {
     subject.start().run(async {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let open = listener.local_addr().expect("its address");
-        let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let refusing = closed.local_addr().expect("its address");
+        let listener = TcpListener::bind("127.0.0.1:0").or_error("a free port");
+        let open = listener.local_addr().or_error("its address");
+        let closed = TcpListener::bind("127.0.0.1:0").or_error("a free port");
+        let refusing = closed.local_addr().or_error("its address");
         drop(closed);
         let connect = |n: usize| async move {
             let to = if n % 2 == 0 { open } else { refusing };
@@ -515,6 +519,9 @@ pub(super) fn yld_25_a_refused_connection_is_an_error_to_its_own(subject: &Subje
         for (n, connected) in join_all((0..40).map(connect)).await {
             match connected {
                 Ok(_) => assert_eq!(n % 2, 0, "a connection to where nobody listens"),
+                Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+                    Err(error).or_error("a socket")
+                }
                 Err(error) => {
                     assert_eq!(n % 2, 1, "a listener's address is refused: {error}");
                     let kind = error.kind();
@@ -524,10 +531,10 @@ pub(super) fn yld_25_a_refused_connection_is_an_error_to_its_own(subject: &Subje
         }
         // Without help by the system, which refuses at once where it can: a connect under way.
         let (mut end, mut peer) = End::tcp();
+        peer.linger_not();
         let waits = async { (end.read(&mut [0; 8]).await, end.read(&mut [0; 8]).await) };
         let resets = async {
             pause().await;
-            peer.linger_not();
             drop(peer);
         };
         let ((first, second), ()) = join(waits, resets).await;
@@ -545,25 +552,25 @@ impl End {
     where
         OwnedFd: From<S>,
     {
-        set_nonblocking(&socket, true).expect("non-blocking mode");
+        set_nonblocking(&socket, true).or_error("non-blocking mode");
         End(Socket::new(socket.into()))
     }
 
     /// Both ends of a Unix stream.
     pub(super) fn pair() -> (End, End) {
-        let (one, other) = UnixStream::pair().expect("a pair of sockets");
+        let (one, other) = UnixStream::pair().or_error("a pair of sockets");
         let new = |stream| End::new(stream, UnixStream::set_nonblocking);
         (new(one), new(other))
     }
 
     /// Both ends of a TCP connection.
     fn tcp() -> (End, End) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        let one = TcpStream::connect(address).expect("connects");
-        let other = listener.accept().expect("accepts").0;
+        let listener = TcpListener::bind("127.0.0.1:0").or_error("a free port");
+        let address = listener.local_addr().or_error("its address");
+        let one = TcpStream::connect(address).or_error("a connection");
+        let other = listener.accept().or_error("its other end").0;
         let new = |stream: TcpStream| {
-            stream.set_nodelay(true).expect("no delay");
+            stream.set_nodelay(true).or_error("no delay");
             End::new(stream, TcpStream::set_nonblocking)
         };
         (new(one), new(other))
@@ -571,38 +578,38 @@ impl End {
 
     /// Two datagram sockets, each connected to the other.
     fn udp() -> (End, End) {
-        let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
-        one.connect(other.local_addr().expect("an address")).expect("connects");
-        other.connect(one.local_addr().expect("an address")).expect("connects");
+        let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").or_error("a free port"));
+        one.connect(other.local_addr().or_error("its address")).or_error("a connection");
+        other.connect(one.local_addr().or_error("its address")).or_error("a connection");
         let new = |socket| End::new(socket, UdpSocket::set_nonblocking);
         (new(one), new(other))
     }
 
     /// The reading and the writing end of a pipe.
     fn pipe() -> (End, End) {
-        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let (reader, writer) = rustix::pipe::pipe().or_error("a pipe");
         let nonblocking = |fd: &OwnedFd, on| Ok(rustix::io::ioctl_fionbio(fd, on)?);
         (End::new(reader, nonblocking), End::new(writer, nonblocking))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd().expect("a descriptor")
+        self.0.fd().or_error("a descriptor")
     }
 
     /// Back to blocking mode, for the use on a plain thread.
     fn blocking(&self) {
-        rustix::io::ioctl_fionbio(self.fd(), false).expect("blocking mode");
+        rustix::io::ioctl_fionbio(self.fd(), false).or_error("blocking mode");
     }
 
     /// A descriptor of its own, when no host has seen this one.
     fn into_fd(self) -> OwnedFd {
-        self.fd().try_clone_to_owned().expect("a descriptor")
+        self.fd().try_clone_to_owned().or_error("a descriptor")
     }
 
     /// Closing it will reset the connection.
     fn linger_not(&mut self) {
         let now = Some(Duration::ZERO);
-        rustix::net::sockopt::set_socket_linger(self.fd(), now).expect("no linger");
+        rustix::net::sockopt::set_socket_linger(self.fd(), now).or_error("no linger");
     }
 
     pub(super) fn poll_read(
@@ -650,7 +657,8 @@ impl End {
 
     /// Writes without the host.
     pub(super) fn write_now(&mut self, bytes: &[u8]) {
-        assert_eq!(rustix::io::write(self.fd(), bytes), Ok(bytes.len()), "room for so little");
+        let written = rustix::io::write(self.fd(), bytes);
+        assert_eq!(written, Ok(bytes.len()), "the peer of a socket that the host has open writes");
     }
 
     /// Writes without the host, until there is no room left.

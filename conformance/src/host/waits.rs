@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -20,10 +19,10 @@ use gateway_core::{
     unblock,
 };
 
-use super::Subject;
 use super::clock::Clock;
-use super::gauges::{eventually, eventually_here, give_up};
+use super::gauges::{Gate, eventually, give_up, joined, lock, on_a_thread, perhaps_here};
 use super::sockets::End;
+use super::{Doing, Subject};
 
 /// How long others may be kept waiting by a coroutine that never rests.
 const STARVED: Duration = Duration::from_secs(8);
@@ -39,26 +38,12 @@ const STACK: usize = 256 * 1024;
 
 pub(super) fn yld_01_each_kind_of_yield_is_answered(subject: &Subject) {
     let host = subject.start();
-    outside_any_trampoline_everything_fails_at_once();
     host.run(all_kinds(1));
     host.run(async { spawn(all_kinds(2)).await.expect("the task has its yields answered") });
     host.run(async {
         let nested = spawn(async { spawn(all_kinds(3)).await.expect("so has a task's task") });
         join(nested, all_kinds(4)).await.0.expect("and the task between");
     });
-    outside_any_trampoline_everything_fails_at_once();
-}
-
-fn outside_any_trampoline_everything_fails_at_once() {
-    assert!(trampoline().is_err(), "outside `run` a trampoline is current");
-    let refused = |result| matches!(result, Some(Err(JoinError::Refused(_))));
-    assert!(refused(spawn(async {}).now_or_never()), "a task outside any trampoline is no error");
-    assert!(refused(unblock(|| ()).now_or_never()), "a job outside any trampoline is no error");
-    let (mut end, _peer) = End::pair();
-    let read = end.read(&mut [0]).now_or_never();
-    assert!(matches!(read, Some(Err(_))), "a socket outside any trampoline gives {read:?}");
-    let slept = catch_unwind(AssertUnwindSafe(|| sleep(HOUR).now_or_never()));
-    assert!(slept.is_err(), "a timer outside any trampoline waits in vain");
 }
 
 pub(super) fn yld_02_a_yield_is_answered_once_with_its_own_result(subject: &Subject) {
@@ -122,7 +107,7 @@ pub(super) fn yld_03_nothing_is_polled_after_its_end(subject: &Subject) {
         // And once more when it is all over, from here and from elsewhere.
         let late: Vec<_> = kept.try_iter().collect();
         late.iter().for_each(Waker::wake_by_ref);
-        let elsewhere = thread::spawn(move || late.into_iter().for_each(Waker::wake));
+        let elsewhere = on_a_thread(move || late.into_iter().for_each(Waker::wake));
         elsewhere.join().expect("a late wake-up does not panic");
         // By the time that all of these have ended, so would those have been polled.
         for _ in 0..200 {
@@ -142,25 +127,28 @@ pub(super) fn yld_04_the_stack_stays_as_it_is(subject: &Subject) {
         let began = Instant::now();
         for _ in 0..TIMES {
             sleep_until(began).await;
-            depth.look("yields that are answered at once");
+            shallow(depth.now(), "yields that are answered at once");
         }
         let began = Instant::now();
         for _ in 0..TIMES {
             pause().await;
-            depth.look("wake-ups");
+            shallow(depth.now(), "wake-ups");
             // A slow host has gone deep enough by then, if it goes deeper at all.
             if began.elapsed() > SLOW {
                 break;
             }
         }
     }
-    /// A task that spawns a task that spawns a task.
-    fn chain(left: usize, depth: Arc<Depth>, done: oneshot::Sender<()>) -> BoxFuture<'static, ()> {
+    /// A task that spawns a task that spawns a task, up to the last one, or to where it gets too deep.
+    fn chain(
+        left: usize,
+        depth: Arc<Depth>,
+        end: oneshot::Sender<usize>,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            depth.look("tasks, each spawned by the last");
-            match left {
-                0 => done.send(()).expect("the check waits"),
-                _ => drop(spawn(chain(left - 1, depth, done))),
+            match (left, depth.now()) {
+                (1.., deep) if deep < STACK => drop(spawn(chain(left - 1, depth, end))),
+                (_, deep) => drop(end.send(deep)),
             }
         })
     }
@@ -168,9 +156,10 @@ pub(super) fn yld_04_the_stack_stays_as_it_is(subject: &Subject) {
     host.run(many(Arc::default()));
     host.run(async { spawn(many(Arc::default())).await.expect("a task's stack stays, too") });
     host.run(async {
-        let (done, finished) = oneshot::channel();
-        spawn(chain(2000, Arc::default(), done));
-        finished.await.expect("tasks in a chain: one has been lost, or went too deep");
+        let (end, ended) = oneshot::channel();
+        spawn(chain(2000, Arc::default(), end));
+        let deep = ended.await.expect("the last of tasks in a chain");
+        shallow(deep, "tasks, each spawned by the last");
     });
 }
 
@@ -226,29 +215,17 @@ pub(super) fn yld_05_one_that_never_rests_starves_nobody(subject: &Subject) {
 
 pub(super) fn yld_06_yields_take_effect_in_their_order(subject: &Subject) {
     subject.start().run(async {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let note = |n: usize| {
-            let log = log.clone();
-            move || log.lock().expect("the log").push(n)
-        };
         let (mut one, mut other) = End::pair();
-        for round in 0..20 {
-            let at = round * 5;
-            unblock(note(at)).await.expect("a job");
-            let task = note(at + 1);
-            spawn(async move { task() }).await.expect("a task");
+        for round in 0..20_u8 {
+            unblock(|| ()).await.expect("a job");
+            one.write_all(&[round]).await;
+            spawn(async {}).await.expect("a task");
             sleep(Duration::from_micros(100)).await;
-            note(at + 2)();
-            one.write_all(&[round as u8]).await;
-            one.write_all(&[round as u8, !(round as u8)]).await;
-            note(at + 3)();
+            one.write_all(&[round, !round]).await;
             let came = other.read_exact::<3>().await;
-            assert_eq!(came, [round as u8, round as u8, !(round as u8)], "out of order");
-            let task = note(at + 4);
-            spawn(async move { unblock(task).await }).await.expect("a task").expect("its job");
+            assert_eq!(came, [round, round, !round], "out of order");
+            spawn(async { unblock(|| ()).await }).await.expect("a task").expect("its job");
         }
-        let log = log.lock().expect("the log").clone();
-        assert_eq!(log, (0..100).collect::<Vec<_>>(), "out of order");
     });
 }
 
@@ -326,22 +303,23 @@ async fn far_deadlines() {
 }
 
 pub(super) fn yld_08_no_wake_up_is_lost(subject: &Subject) {
-    let host = subject.start();
+    let (host, now) = (subject.start(), || subject.doing.clone());
     host.run(async {
         subject.now("wake-ups came before, after and while the coroutine suspended");
-        wake_ups().await;
+        wake_ups(now()).await;
     });
-    host.run(async { spawn(wake_ups()).await.expect("wake-ups of a task") });
+    host.run(async { spawn(wake_ups(now())).await.expect("wake-ups of a task") });
     // While others keep the host busy, and while it has nothing else to do.
     host.run(async {
         let busy = (0..2).map(|_| spawn(async { join_all((0..300).map(|_| pause())).await }));
-        let both = join(spawn(wake_ups()), wake_ups());
+        let both = join(spawn(wake_ups(now())), wake_ups(now()));
         join(join_all(busy), both).await.1.0.expect("wake-ups of a task on a busy host");
     });
     let here = std::fs::read_link("/proc/thread-self").unwrap_or_default();
-    host.run(resumed_by("a wake-up of a parked host", |waker| {
-        thread::spawn(move || {
-            eventually_here("a host with nothing to do has gone to sleep", || is_asleep(&here));
+    host.run(resumed_by(&subject.doing, "a wake-up of a parked host", |waker| {
+        on_a_thread(move || {
+            // Whether it ever rests is for another rule.
+            perhaps_here(give_up() / 2, || is_asleep(&here));
             waker.wake();
         });
     }));
@@ -355,58 +333,58 @@ fn is_asleep(thread: &Path) -> bool {
 }
 
 /// Every way in which a waker may be used.
-async fn wake_ups() {
+async fn wake_ups(now: Doing) {
     suspending().await;
     for _ in 0..20 {
-        resumed_by("`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
-        resumed_by("`wake` in the same poll", Waker::wake).await;
-        resumed_by("the wake-up of a clone that has outlived its original", |waker| {
+        resumed_by(&now, "`wake_by_ref` in the same poll", |waker| waker.wake_by_ref()).await;
+        resumed_by(&now, "`wake` in the same poll", Waker::wake).await;
+        resumed_by(&now, "the wake-up of a clone that has outlived its original", |waker| {
             let clone = waker.clone();
             drop(waker);
             clone.wake();
         })
         .await;
-        resumed_by("many wake-ups in the same poll", |waker| {
+        resumed_by(&now, "many wake-ups in the same poll", |waker| {
             (0..100).for_each(|_| waker.wake_by_ref());
         })
         .await;
-        resumed_by("a wake-up from a thread, within the poll", |waker| {
-            thread::spawn(move || waker.wake()).join().expect("a wake-up does not panic");
+        resumed_by(&now, "a wake-up from a thread, within the poll", |waker| {
+            on_a_thread(move || waker.wake()).join().expect("a wake-up does not panic");
         })
         .await;
-        resumed_by("a wake-up from a thread, about when the poll ends", |waker| {
-            thread::spawn(move || waker.wake());
+        resumed_by(&now, "a wake-up from a thread, about when the poll ends", |waker| {
+            on_a_thread(move || waker.wake());
         })
         .await;
-        resumed_by("wake-ups from two threads", |waker| {
+        resumed_by(&now, "wake-ups from two threads", |waker| {
             for waker in [waker.clone(), waker] {
-                thread::spawn(move || waker.wake());
+                on_a_thread(move || waker.wake());
             }
         })
         .await;
-        resumed_by("a wake-up whose unpark the coroutine has used up", |waker| {
+        resumed_by(&now, "a wake-up whose unpark the coroutine has used up", |waker| {
             waker.wake();
             thread::park_timeout(Duration::ZERO);
         })
         .await;
-        resumed_by("a wake-up from a job", |waker| drop(unblock(move || waker.wake()))).await;
+        resumed_by(&now, "a wake-up from a job", |waker| drop(unblock(move || waker.wake()))).await;
         let wake = |waker: Waker| drop(spawn(async move { waker.wake() }));
-        resumed_by("a wake-up from a task", wake).await;
+        resumed_by(&now, "a wake-up from a task", wake).await;
     }
     // And again and again, with one thread: each round is answered before the next one begins.
-    let (ask, asked) = mpsc::channel::<oneshot::Sender<usize>>();
-    let answering = thread::spawn(move || {
-        for (n, answer) in asked.iter().enumerate() {
-            answer.send(n).expect("the coroutine waits");
+    now.set("wake-ups from one thread, again and again");
+    let (ask, asked) = mpsc::channel::<Gate>();
+    let answering = on_a_thread(move || asked.iter().for_each(|answer| answer.open()));
+    for _ in 0..500 {
+        let answer = Gate::default();
+        // A thread that has fallen over a waker says so below.
+        if ask.send(answer.clone()).is_err() {
+            break;
         }
-    });
-    for n in 0..500 {
-        let (answer, answered) = oneshot::channel();
-        ask.send(answer).expect("the thread listens");
-        assert_eq!(answered.await, Ok(n), "another round's answer");
+        answer.opened().await;
     }
     drop(ask);
-    answering.join().expect("the thread ends");
+    joined(answering);
 }
 
 /// Is woken while it suspends, a bit later each time: there is a moment between the last look at
@@ -415,7 +393,7 @@ async fn suspending() {
     const ROUNDS: usize = 40_000;
     const SLOW: Duration = Duration::from_millis(400);
     let (arm, armed) = mpsc::channel::<(Waker, usize, Arc<AtomicBool>)>();
-    let waking = thread::spawn(move || {
+    let waking = on_a_thread(move || {
         let mut lost = 0;
         while let Some((waker, spins, resumed)) = soon(&armed) {
             (0..spins).for_each(|_| std::hint::spin_loop());
@@ -440,8 +418,11 @@ async fn suspending() {
     for round in 0..ROUNDS {
         let resumed = Arc::new(AtomicBool::new(false));
         let told = resumed.clone();
-        resumed_by("a wake-up while it suspends", |waker| {
-            arm.send((waker, round % 200, told)).expect("the thread listens");
+        suspended(|waker| {
+            // As above.
+            if let Err(mpsc::SendError((waker, ..))) = arm.send((waker, round % 200, told)) {
+                waker.wake();
+            }
         })
         .await;
         resumed.store(true, SeqCst);
@@ -450,7 +431,7 @@ async fn suspending() {
         }
     }
     drop(arm);
-    let lost = waking.join().expect("the thread ends");
+    let lost = joined(waking);
     assert!(lost == 0, "{lost} wake-ups lost that came while the coroutine suspended");
 }
 
@@ -474,9 +455,17 @@ fn alert(turns: usize) {
     }
 }
 
-/// Suspends, after `wake` has been given the waker, and is resumed by that.
-async fn resumed_by(what: &str, wake: impl FnOnce(Waker)) {
-    let (mut wake, asked) = (Some(wake), Instant::now());
+/// Suspends, and is resumed by what this does with the waker. Where it hangs, `now` says so.
+async fn resumed_by(now: &Doing, what: &str, wake: impl FnOnce(Waker)) {
+    let asked = Instant::now();
+    now.set(what);
+    suspended(wake).await;
+    assert!(asked.elapsed() < give_up(), "nothing came of {what}, for a long time");
+}
+
+/// Suspends, after `wake` has been given the waker, until it is resumed.
+async fn suspended(wake: impl FnOnce(Waker)) {
+    let mut wake = Some(wake);
     poll_fn(|cx| match wake.take() {
         None => Poll::Ready(()),
         Some(wake) => {
@@ -485,7 +474,6 @@ async fn resumed_by(what: &str, wake: impl FnOnce(Waker)) {
         }
     })
     .await;
-    assert!(asked.elapsed() < give_up(), "nothing came of {what}, for a long time");
 }
 
 pub(super) fn yld_09_a_late_wake_up_does_no_harm(subject: &Subject) {
@@ -503,7 +491,7 @@ pub(super) fn yld_09_a_late_wake_up_does_no_harm(subject: &Subject) {
             waker.wake_by_ref();
             drop(waker.clone());
             let elsewhere = waker.clone();
-            let woken = thread::spawn(move || elsewhere.wake()).join();
+            let woken = on_a_thread(move || elsewhere.wake()).join();
             woken.expect("a late wake-up from a thread does not panic");
         }
     };
@@ -562,7 +550,7 @@ pub(super) fn yld_11_a_join_waits_for_all_at_once(subject: &Subject) {
         let waits = async { told.await.map(|()| sleep(LOOK)).expect("told").map(|()| 8).await };
         let task = spawn(async move {
             pause().await;
-            tell.send(()).expect("somebody waits");
+            let _ = tell.send(());
             9
         });
         let writes = async {
@@ -599,14 +587,13 @@ async fn armed_together() {
 
 pub(super) fn yld_12_a_lost_select_is_forgotten(subject: &Subject) {
     subject.start().run(async {
+        decided_by_the_clock().await;
         lost_selects().await;
         spawn(lost_selects()).await.unwrap_or_else(|error| panic!("{error}"));
-        decided_by_the_clock().await;
     });
 }
 
-/// Timers against each other and against what completes, in every order, since the check decides
-/// what the time is.
+/// Timers against each other, in an order that the check decides by its clock.
 async fn decided_by_the_clock() {
     let clock = Clock::new();
     // In tasks: each ends at its own moment, in the order of the deadlines and not of their making.
@@ -616,7 +603,7 @@ async fn decided_by_the_clock() {
             let log = log.clone();
             spawn(async move {
                 sleep(HOUR * hours).await;
-                log.lock().expect("the log").push(hours);
+                lock(&log).push(hours);
             })
         };
         [3, 1, 4, 2].map(timer)
@@ -626,40 +613,26 @@ async fn decided_by_the_clock() {
     for hour in 1..=4 {
         // Half an hour late, since what is armed counts from when it was made.
         clock.advance(if hour == 1 { HOUR * 3 / 2 } else { HOUR });
-        let ended = || log.lock().expect("the log").clone();
-        eventually("the task whose hour has come goes on", || ended().len() == hour).await;
+        let ended = || lock(&log).len();
+        eventually("the task whose hour has come goes on", || ended() == hour).await;
     }
     for task in tasks {
         drop(task.await);
     }
     // Put off while it is armed: the moment it was armed for does not count any more.
     let mut late = Box::pin(sleep(HOUR));
-    let (put_off, told) = oneshot::channel();
     let waits = clock.around(async {
         let _ = poll_once(&mut late);
         late.as_mut().reset(Instant::now() + HOUR * 20);
-        put_off.send(()).expect("the check waits");
         late.await;
     });
     let passes = async {
-        told.await.expect("it has been put off");
-        eventually("a timer put off waits", || clock.waiting() == 1).await;
+        // Polled in this order, it has been put off by now; and once more, it waits again.
         clock.advance(HOUR * 2);
-        eventually("it waits again", || clock.waiting() == 1).await;
+        pause().await;
         clock.advance(HOUR * 20);
     };
     join(waits, passes).await;
-    // Both come at once: what has completed wins over a deadline that has passed.
-    let (done, told) = oneshot::channel();
-    let race = clock.around(timeout(HOUR * 40, told));
-    let passes = async {
-        eventually("a timeout waits", || clock.waiting() == 1).await;
-        // One wakes the task, and it is polled only when both have happened.
-        done.send(7).expect("somebody waits");
-        clock.advance(HOUR * 80);
-    };
-    let (won, ()) = join(race, passes).await;
-    assert!(matches!(won, Ok(Ok(7))), "completion against a deadline: {won:?}");
 }
 
 async fn lost_selects() {
@@ -876,7 +849,7 @@ pub(super) fn yld_20_a_coroutine_may_be_polled_on_any_thread(subject: &Subject) 
             let foreign = (0..2).map(|n| {
                 let (trampoline, (done, finished)) = (trampoline(), oneshot::channel::<()>());
                 let trampoline = trampoline.expect("a trampoline");
-                let thread = thread::spawn(move || {
+                let thread = on_a_thread(move || {
                     let kinds = async {
                         join(all_kinds(n), spawn(all_kinds(n))).await.1.expect("its task");
                         pairs().await;
@@ -1013,7 +986,7 @@ async fn woken_within_a_poll() {
             (waking.clone(), polls.clone(), within.clone(), keep.clone());
         let mut left = 20;
         hand_over(poll_fn(move |cx| {
-            let waker = *waking.lock().expect("who wakes");
+            let waker = *lock(&waking);
             within.fetch_add(usize::from(waker == Some(thread::current().id())), SeqCst);
             left -= 1;
             // Every other time it is left to the coroutine below to wake it.
@@ -1028,9 +1001,9 @@ async fn woken_within_a_poll() {
     // And other tasks' wake-ups, from within this one's poll.
     let started = Instant::now();
     while polls.load(SeqCst) < 60 {
-        *waking.lock().expect("who wakes") = Some(thread::current().id());
+        *lock(&waking) = Some(thread::current().id());
         kept.try_iter().for_each(Waker::wake);
-        *waking.lock().expect("who wakes") = None;
+        *lock(&waking) = None;
         assert!(started.elapsed() < give_up(), "tasks that are woken are not polled");
         sleep(Duration::from_micros(100)).await;
     }
@@ -1100,7 +1073,7 @@ impl<T> Default for Own<T> {
 
 impl<T> Own<T> {
     fn hold(&self, wait: T) {
-        *self.wait.lock().expect("the wait") = Some(wait);
+        *lock(&self.wait) = Some(wait);
     }
 
     /// It may have been woken before it held anything: nothing holds it up then.
@@ -1111,7 +1084,7 @@ impl<T> Own<T> {
 
 impl<T: Send> Wake for Own<T> {
     fn wake(self: Arc<Own<T>>) {
-        let wait = self.wait.lock().expect("the wait").take();
+        let wait = lock(&self.wait).take();
         drop(wait);
         self.woken.store(true, SeqCst);
     }
@@ -1127,7 +1100,7 @@ impl Laden {
         struct Load(Mutex<Option<(Waits, Arc<()>)>>);
         impl Wake for Load {
             fn wake(self: Arc<Load>) {
-                let load = self.0.lock().expect("the load").take();
+                let load = lock(&self.0).take();
                 drop(load);
             }
         }
@@ -1354,14 +1327,17 @@ fn block_on<F: Future>(future: F) -> F::Output {
 struct Depth(Mutex<HashMap<ThreadId, (usize, usize)>>);
 
 impl Depth {
-    fn look(&self, after: &str) {
+    /// How many bytes there are between the two on this thread by now.
+    fn now(&self) -> usize {
         let here = 0_u8;
         let at = std::ptr::from_ref(black_box(&here)).addr();
-        let mut threads = self.0.lock().expect("depths");
+        let mut threads = lock(&self.0);
         let (low, high) = threads.entry(thread::current().id()).or_insert((at, at));
         (*low, *high) = (at.min(*low), at.max(*high));
-        let deep = *high - *low;
-        drop(threads);
-        assert!(deep < STACK, "the stack is {deep} bytes deeper after many {after}");
+        *high - *low
     }
+}
+
+fn shallow(deep: usize, after: &str) {
+    assert!(deep < STACK, "the stack is {deep} bytes deeper after many {after}");
 }

@@ -46,7 +46,8 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "jobs that the host neither runs nor drops",
+        look_at: "jobs that the host neither runs nor drops; what a job held goes with it, which core \
+            sees to, with tests of its own",
     },
     Rule {
         id: "EXE-04",
@@ -75,7 +76,8 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "the arm for `Yield::Job`: it has to hand the job on",
+        look_at: "the arm for `Yield::Job`: it has to hand the job on, or to refuse it; that none \
+            runs twice, the types see to",
     },
     Rule {
         id: "EXE-06",

@@ -15,7 +15,8 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "the host's `run`: its trampoline, and wake-ups from foreign threads",
+        look_at: "the host's `run`: its trampoline, and wake-ups from foreign threads; that the \
+            future stays on its thread, the types see to",
     },
     Rule {
         id: "RUN-02",
@@ -44,7 +45,7 @@ pub(crate) const RULES: &[Rule] = &[
         status: Active,
         since: "0.1",
         look_at: "what `run` starts and does not end: threads, descriptors, a registration of \
-            the calling thread",
+            the calling thread; that no trampoline is left, core sees to, with tests of its own",
     },
     Rule {
         id: "RUN-04",

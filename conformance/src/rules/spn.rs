@@ -98,7 +98,8 @@ pub(crate) const RULES: &[Rule] = &[
         needs: &[],
         status: Active,
         since: "0.1",
-        look_at: "wake-ups that come from outside the host's own timers and sockets",
+        look_at: "wake-ups that come from outside the host's own timers and sockets; under which \
+            trampoline it is dropped, core sees to, with tests of its own",
     },
     Rule {
         id: "SPN-08",

@@ -30,7 +30,8 @@ pub(crate) const RULES: &[Rule] = &[
          trampoline each fails at once.",
         "An application is written once for all hosts: it can't ask which waits are to be had \
          here, and a wait that hangs tells nobody why.",
-        "the arms of `Trampoline::bounce`; whether `run` wraps its future in a `Coroutine`",
+        "the arms of `Trampoline::bounce`; whether `run` wraps its future in a `Coroutine`; outside \
+         any trampoline it is core that answers, with tests of its own",
     ),
     rule(
         "YLD-02",

@@ -85,6 +85,9 @@ fn dropping() -> Vec<Twin> {
         Twin::new("DRP-09", "hangs", || {
             Behind::new(|good| Locks { good, lock: Arc::default(), polling: false })
         }),
+        Twin::new("DRP-09", "destructors that yield have run", || {
+            Behind::new(|good| Forgets { good })
+        }),
         Twin::new("DRP-12", "hosts have closed what they had", || {
             Kept(ManuallyDrop::new(Blocking::new(2).unwrap()))
         }),
@@ -105,6 +108,10 @@ fn panicking() -> Vec<Twin> {
         Twin::new("ERR-04", "Cancelled", || {
             Behind::new(|good| Numbered::new(good, |_, good, work| once(true, good, work)))
         }),
+        // Drops a task where nobody hears of the panic of what it held.
+        Twin::new("ERR-04", "a trap in a task gives Err(Cancelled)", || {
+            Behind::new(|good| Numbered::new(good, |n, _, work| dropped_elsewhere(n == 29, work)))
+        }),
         Twin::new("ERR-08", "panicked give", || {
             Behind::new(|good| Numbered::new(good, |n, _, work| dropped(n > 1500, work)))
         }),
@@ -112,6 +119,15 @@ fn panicking() -> Vec<Twin> {
             Behind::new(|good| Numbered::new(good, |n, _, work| lost(n > 1500, work)))
         }),
     ]
+}
+
+fn dropped_elsewhere(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    let Yield::Task(task) = work else { return Err(work) };
+    if !bad {
+        return Err(Yield::Task(task));
+    }
+    thread::spawn(move || drop(task));
+    Ok(Poll::Ready(Ok(())))
 }
 
 /// A host that runs its future under no trampoline.

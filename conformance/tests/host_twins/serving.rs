@@ -1,19 +1,23 @@
 //! Hosts that break the rules of `host/serving.rs`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
-use std::thread;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 
 use gateway_blocking::Blocking;
-use gateway_core::{Coroutine, Direction, Host, Operation, Reactor, Trampoline, Yield, trampoline};
+use gateway_core::{
+    Coroutine, Direction, Host, Operation, Reactor, Task, Trampoline, Yield, trampoline,
+};
 use gateway_smol::OnSmol;
+use rustix::net::sockopt;
 
 use super::ends::Bare;
 use super::twin::{Behind, Twin};
@@ -39,6 +43,7 @@ fn scheduling() -> Vec<Twin> {
 
 fn wires() -> Vec<Twin> {
     const GOOD: Does = Does::NOTHING;
+    const MALFORMED: Does = Does { replaces: Some(("HTTP/1.1", "HTTP")), ..GOOD };
     let wire = |rule, says, does| Twin::new(rule, says, move || Wired::new(does));
     let replaces =
         |rule, says, from, to| wire(rule, says, Does { replaces: Some((from, to)), ..GOOD });
@@ -46,15 +51,26 @@ fn wires() -> Vec<Twin> {
     let open = |rule, says| wire(rule, says, Does { stays_open: |_| true, ..GOOD });
     let adds = |rule, says, last_words| wire(rule, says, Does { last_words, ..GOOD });
     vec![
-        replaces("RUN-05", "is answered with", "HTTP/1.1", "HTTP"),
+        wire("RUN-05", "is answered with", MALFORMED),
         replaces("RUN-05", "beside waiting requests", "pong", "song"),
+        wire("RUN-06", "a request before the drain is", MALFORMED),
+        wire("RUN-05", "a request that waited is", Does { which: |n| n < 27, ..MALFORMED }),
+        wire("RUN-06", "the server drains is", Does { which: |n| n == 1, ..MALFORMED }),
+        wire("RSP-04", "longer than announced is", MALFORMED),
+        wire("RSP-08", "one of four requests is", MALFORMED),
+        wire(
+            "RSP-08",
+            "a request whose app answers 100 is",
+            Does { which: |n| n >= 1, ..MALFORMED },
+        ),
         replaces("RUN-05", "a request that waited", "done", "gone"),
         open("RUN-06", "an idle connection is"),
+        Twin::new("RUN-06", "a handler that the drain deadline ended", HangsUp::new),
         replaces("RUN-06", "in hand when the server drains", "done", "gone"),
         wire("RUN-06", "at the drain deadline", Does { stays_open: |sent| sent == 0, ..GOOD }),
         Twin::new("DRP-04", "a trampoline inside `run`", || Bare),
         quiet("DRP-04", "hears that its client has left"),
-        replaces("DRP-04", "no head", "HTTP/1.1", "HTTP"),
+        wire("DRP-04", "no head", MALFORMED),
         wire("DRP-04", "logged as errors", Does { complains: true, ..GOOD }),
         quiet("DRP-11", "its client has left"),
         replaces("DRP-11", "bytes of an endless body", "5\r\ntick\n\r\n", ""),
@@ -80,7 +96,7 @@ fn wires() -> Vec<Twin> {
         wire(
             "ERR-09",
             "another connection",
-            Does { replaces: Some(("HTTP/1.1 200", "HTTP/1.1 404")), since: 1, ..GOOD },
+            Does { replaces: Some(("HTTP/1.1 200", "HTTP/1.1 404")), which: |n| n >= 1, ..GOOD },
         ),
         replaces("RSP-04", "announced as 10", "xxxxxxxxxx", "xxxxxxxxx!"),
         replaces("RSP-04", "behind a body", "xxxxxxxxxx", "xxxxxxxxxxyyyyyyyyyy"),
@@ -91,6 +107,7 @@ fn wires() -> Vec<Twin> {
             "xxxxxxxxxxHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
         ),
         replaces("RSP-05", "without such a field", "fine", "evil"),
+        wire("RSP-05", "a connection to the server", Does { listens_once: true, ..GOOD }),
         replaces("RSP-05", "goes out", "200 OK\r\n", "200 OK\r\nkeep-alive: timeout=9\r\n"),
         replaces(
             "RSP-08",
@@ -112,10 +129,14 @@ fn wires() -> Vec<Twin> {
 #[derive(Clone, Copy)]
 struct Does {
     /// Puts one in the place of the other, in what goes out, and may close the connection there;
-    /// from the so manieth connection on.
+    /// on connections with these numbers.
     replaces: Option<(&'static str, &'static str)>,
     cuts: bool,
-    since: usize,
+    which: fn(usize) -> bool,
+    /// Closes a client's connection when a request hangs.
+    hangs_up: bool,
+    /// Closes the listener behind the first connection.
+    listens_once: bool,
     /// Keeps quiet about clients that leave.
     quiet: bool,
     /// Logs them as errors.
@@ -134,7 +155,9 @@ impl Does {
     const NOTHING: Does = Does {
         replaces: None,
         cuts: false,
-        since: 0,
+        which: |_| true,
+        hangs_up: false,
+        listens_once: false,
         quiet: false,
         complains: false,
         asks_twice: false,
@@ -163,6 +186,50 @@ impl Host for Wired {
     }
 }
 
+/// A host that closes a connection by itself, and whose tasks, in its second run, hear nothing from
+/// the thread of that run: what has the connection goes on.
+struct HangsUp(Wired, AtomicUsize);
+
+impl HangsUp {
+    fn new() -> HangsUp {
+        let does = Does { hangs_up: true, quiet: true, ..Does::NOTHING };
+        HangsUp(Wired::new(does), AtomicUsize::new(0))
+    }
+}
+
+impl Host for HangsUp {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        let deaf = self.1.fetch_add(1, Ordering::SeqCst) == 1;
+        self.0.run(async {
+            let deafens = Deafens(trampoline().unwrap(), deaf.then(|| thread::current().id()));
+            Coroutine::new(Arc::new(deafens), future).await
+        })
+    }
+}
+
+struct Deafens(Arc<dyn Trampoline>, Option<ThreadId>);
+
+impl Trampoline for Deafens {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        /// Wakes, if it is not called on this thread.
+        struct NotFrom(Waker, Option<ThreadId>);
+        impl Wake for NotFrom {
+            fn wake(self: Arc<NotFrom>) {
+                if self.1 != Some(thread::current().id()) {
+                    self.0.wake_by_ref();
+                }
+            }
+        }
+        let Yield::Task(mut task) = yielded else { return self.0.bounce(yielded, cx) };
+        let deaf_to = self.1;
+        let deaf = poll_fn(move |cx| {
+            let waker = Waker::from(Arc::new(NotFrom(cx.waker().clone(), deaf_to)));
+            Pin::new(&mut task).poll(&mut Context::from_waker(&waker))
+        });
+        self.0.bounce(Yield::Task(Task::new(deaf)), cx)
+    }
+}
+
 struct Wire {
     good: Arc<dyn Trampoline>,
     does: Does,
@@ -178,8 +245,15 @@ impl Trampoline for Wire {
     }
 }
 
-/// A socket; and what goes wrong, if it is the one that watches for clients that leave.
+/// A socket; and what goes wrong, if it listens, or watches for clients that leave.
 struct Kept(<OnSmol as Reactor>::Socket, Does);
+
+impl Kept {
+    /// Whether it listened, and does so no more.
+    fn is_closed(&self) -> bool {
+        self.1.listens_once && sockopt::socket_acceptconn(self) != Ok(true)
+    }
+}
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -196,7 +270,8 @@ impl Reactor for Wire {
         if stream.peer_addr().is_err() {
             // A listener; or what watches for clients that leave, which is no socket at all.
             let watches = stream.local_addr().is_err();
-            let does = if watches { self.does } else { Does::NOTHING };
+            let listens = Does { listens_once: self.does.listens_once, ..Does::NOTHING };
+            let does = if watches { Does { listens_once: false, ..self.does } } else { listens };
             return Ok(Kept(register(stream.into())?, does));
         }
         let (ours, theirs) = UnixStream::pair()?;
@@ -204,18 +279,27 @@ impl Reactor for Wire {
         stream.set_nonblocking(false)?;
         let (from, to, does) = (stream.try_clone()?, theirs.try_clone()?, self.does);
         let number = self.carried.fetch_add(1, Ordering::SeqCst);
-        let replaces = does.replaces.filter(|_| number >= does.since);
+        let replaces = does.replaces.filter(|_| (does.which)(number));
         thread::spawn(move || carry_in(from, to, does));
         thread::spawn(move || carry_out(theirs, stream, does, replaces));
         Ok(Kept(register(ours.into())?, Does::NOTHING))
     }
 
     fn poll_ready(io: &Kept, way: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if io.1.quiet { Poll::Pending } else { OnSmol::poll_ready(&io.0, way, cx) }
+        if io.1.quiet || io.is_closed() {
+            return Poll::Pending;
+        }
+        OnSmol::poll_ready(&io.0, way, cx)
     }
 
     fn attempt(io: &Kept, operation: &mut Operation<'_>) -> io::Result<()> {
+        if io.is_closed() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         operation.attempt(io)?;
+        if io.1.listens_once {
+            rustix::net::shutdown(io, rustix::net::Shutdown::Both)?;
+        }
         if io.1.complains {
             tracing::error!("a client has left");
         }
@@ -228,6 +312,9 @@ fn carry_in(mut from: TcpStream, mut to: UnixStream, does: Does) {
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         let times = if does.asks_twice { 2 } else { 1 };
         let _ = to.write_all(&bytes[..count].repeat(times));
+        if does.hangs_up && bytes.starts_with(b"GET /hang") {
+            let _ = from.shutdown(Shutdown::Both);
+        }
     }
     let _ = to.write_all(does.clients_last_words.as_bytes());
     if !does.quiet {

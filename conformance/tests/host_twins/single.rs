@@ -45,8 +45,9 @@ enum Fault {
     TimerEarly,
     /// A socket is an error.
     IoRefused,
-    /// Readiness for reading is an error, after so many attempts.
+    /// Readiness for reading is an error, or never comes, after so many attempts.
     ReadyFails,
+    ReadyNever,
     /// An attempt to read is made on another descriptor: one that gives zeros, one that is at its
     /// end, one that can't be read.
     ReadZeros,
@@ -71,6 +72,7 @@ const TWINS: &[(&str, &str, Fault, Range<usize>)] = &[
     ("YLD-03", "a task still runs", Fault::TaskDropped, 219..MANY),
     ("YLD-03", "a task was answered with", Fault::TaskRefused, 0..1),
     ("YLD-04", "a task's stack stays", Fault::TaskRefused, 0..1),
+    ("YLD-04", "the last of tasks in a chain", Fault::TaskDropped, 100..101),
     ("YLD-05", "a task beside the greedy ones", Fault::TaskDropped, 7..8),
     ("YLD-05", "it ends", Fault::TaskRefused, 2..3),
     ("YLD-06", "a task", Fault::TaskDropped, 1..2),
@@ -209,9 +211,22 @@ const TWINS: &[(&str, &str, Fault, Range<usize>)] = &[
     ("DRP-12", "a task", Fault::TaskDropped, 0..1),
     ("ERR-04", ", and its handle gives", Fault::JobRefused, 0..1),
     ("ERR-04", "a job before the panic", Fault::JobRefused, 1..2),
+    ("ERR-04", "a task that awaits one that panics", Fault::TaskDropped, 3..4),
     ("ERR-04", "beside panics, a task gives", Fault::TaskDropped, 0..1),
     ("ERR-08", "beside a thousand panics", Fault::TaskDropped, 0..1),
     ("ERR-08", "the sum of fifty", Fault::TaskDropped, 1010..MANY),
+    ("YLD-03", "all tasks have ended", Fault::TaskDropped, 0..1),
+    ("YLD-03", "later tasks have ended", Fault::TaskDropped, 100..101),
+    ("YLD-12", "four tasks wait for their timers", Fault::TaskDropped, 0..1),
+    ("SPN-04", "spawned by sixteen", Fault::TaskDropped, 10_500..10_501),
+    ("SPN-05", "a task has ended whose parents", Fault::JobRefused, 0..1),
+    ("SPN-09", "what their destructors started", Fault::JobDropped, 0..1),
+    ("DRP-06", "five destructors", Fault::TaskDropped, 1..2),
+    ("RUN-06", "a slow request is in hand", Fault::TaskDropped, 1..2),
+    ("RUN-06", "a request that hangs is in hand", Fault::TaskDropped, 2..3),
+    ("SPN-02", "a handler and its two tasks are at work", Fault::TaskDropped, 3..MANY),
+    ("DRP-11", "is at work", Fault::TaskDropped, 0..MANY),
+    ("BODY-11", "the app has read", Fault::TaskDropped, 0..MANY),
     ("RUN-05", "the server serves", Fault::IoRefused, 0..MANY),
 ];
 
@@ -230,6 +245,10 @@ const SOCKETS: &[(&str, &str, Fault, usize, Range<usize>)] = &[
     ("YLD-10", "a second byte out of nowhere", Fault::ReadyFails, 108, 2..3),
     ("YLD-10", "a byte", Fault::ReadFails, 108, 2..3),
     ("YLD-10", "another late byte", Fault::ReadZeros, 108, 2..3),
+    ("YLD-10", "what arrived after a read, before", Fault::ReadyNever, 2, 0..MANY),
+    ("YLD-10", "what arrived during a short read", Fault::ReadyNever, 2, 3..MANY),
+    ("YLD-10", "a reader is woken after polls", Fault::ReadyNever, 108, 0..MANY),
+    ("YLD-10", "a reader that has gone is woken", Fault::ReadyNever, 108, 2..MANY),
     ("YLD-13", "against", Fault::ReadZeros, 6, 0..MANY),
     ("YLD-14", "an end", Fault::ReadFails, 0, 7..8),
     ("YLD-14", "unix: after the end", Fault::ReadZeros, 0, 7..8),
@@ -241,12 +260,15 @@ const SOCKETS: &[(&str, &str, Fault, usize, Range<usize>)] = &[
     ("YLD-16", "the last task is resumed", Fault::ReadFails, 20, 1..MANY),
     ("YLD-17", "a byte", Fault::ReadFails, 0, 2..3),
     ("YLD-17", "unix", Fault::ReadEnd, 0, 2..3),
+    ("YLD-17", "the reader is resumed after the writer", Fault::ReadyNever, 0, 2..MANY),
+    ("YLD-17", "a peer's close resumes the reader", Fault::ReadyNever, 1, 0..MANY),
     ("YLD-18", "an end", Fault::ReadFails, 8, 1..MANY),
     ("YLD-18", "a pipe without a writer", Fault::ReadZeros, 8, 1..MANY),
     ("YLD-18", "one of several connections", Fault::ReadFails, 10, 0..1),
     ("YLD-18", "a connection to a path", Fault::ReadFails, 11, 0..1),
     ("YLD-24", "a write without room", Fault::WriteNowhere, 6, 0..1),
     ("YLD-26", "bytes out of nowhere", Fault::ReadZeros, 150, 0..1),
+    ("YLD-26", "a socket wakes a waker that closes it", Fault::ReadyNever, 150, 0..MANY),
     ("YLD-27", "bytes out of nowhere", Fault::ReadZeros, 0, 0..1),
     ("YLD-27", "another byte", Fault::ReadZeros, 3, 1..MANY),
     ("YLD-27", "the end", Fault::ReadFails, 2, 1..MANY),
@@ -335,8 +357,11 @@ impl Reactor for Behind {
     fn poll_ready(io: &Watched, way: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if way == Direction::Read && io.is_odd() {
             let attempts = io.3.load(Ordering::SeqCst);
-            if io.1.fault == Fault::ReadyFails && io.1.which.contains(&attempts) {
-                return Poll::Ready(Err(io::Error::other("refused")));
+            match io.1.fault {
+                _ if !io.1.which.contains(&attempts) => {}
+                Fault::ReadyFails => return Poll::Ready(Err(io::Error::other("refused"))),
+                Fault::ReadyNever => return Poll::Pending,
+                _ => {}
             }
         }
         OnSmol::poll_ready(&io.0, way, cx)

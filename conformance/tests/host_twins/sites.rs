@@ -3,6 +3,9 @@
 //! A check fails by a panic, which has a location. All locations that there may be are found in the
 //! checks' own text. A site has failed when a panic was seen there whose words were part of what a
 //! check has reported: not what fell over behind a failure, or on a thread that nobody asks.
+//!
+//! A helper that asserts has one location for all of its calls. There each call is a site of its own, and
+//! has failed when a check has reported what it is given to say, in the helper's words.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +17,23 @@ use std::thread;
 /// What panics: macros, and methods.
 const MACROS: &[&str] = &["assert!(", "assert_eq!(", "assert_ne!(", "panic!(", "unreachable!("];
 const METHODS: &[&str] = &[".expect(", ".expect_err(", ".unwrap()", ".unwrap_err()"];
+
+/// What asserts in a check's place, and says what it is given: the call, and the words that stand before
+/// and behind that.
+const HELPERS: &[(&str, &str, &str)] = &[
+    ("eventually(", "still not so after ", ""),
+    ("eventually_here(", "still not so after ", ""),
+    ("when_woken(", "still not so after ", ""),
+    ("in_time(", "still waiting after ", ""),
+    ("let what = \"", "still ", ""),
+    ("let what = format!(", "still ", ""),
+    ("resumed_by(", "the last that happened: ", ""),
+    ("not_early(", "", " ended"),
+    ("connected(", "a connection to ", " gives"),
+    ("response(", "", " is answered with"),
+    ("shallow(", "deeper after many ", ""),
+    ("works(", "results ", ""),
+];
 
 /// File, line and column, as a panic has them.
 type Place = (String, usize, usize);
@@ -47,16 +67,16 @@ pub(crate) struct Site {
     place: Place,
     /// The assertion, or what stands in the method's parentheses.
     text: String,
+    /// What a helper that asserts in its place is given to say: the parts between what is put in.
+    words: Option<Vec<String>>,
 }
 
 impl Site {
-    /// Whether it stands in this file and has this in its text.
-    pub(crate) fn is(&self, file: &str, text: &str) -> bool {
-        self.place.0.ends_with(file) && self.text.contains(text)
-    }
-
     /// Whether a panic from here was part of what some check has `reported`.
     pub(crate) fn has_failed(&self, reported: &[String]) -> bool {
+        if let Some(words) = &self.words {
+            return reported.iter().any(|report| contains_all(report, words));
+        }
         let (file, line, column) = &self.place;
         let panics = PANICS.lock().unwrap();
         let here = panics.iter().filter(|((at, on, from), _)| {
@@ -71,6 +91,18 @@ impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}:{} {}", self.place.0, self.place.1, self.place.2, self.text)
     }
+}
+
+/// Whether a report has all of these in it, in their order.
+fn contains_all(report: &str, words: &[String]) -> bool {
+    let mut rest = report;
+    words.iter().all(|words| match rest.split_once(words.as_str()) {
+        Some((_, behind)) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    })
 }
 
 /// Whether a report has these words in it, be it as a task's panic that was passed on, quoted.
@@ -89,17 +121,29 @@ pub(crate) fn all() -> Vec<Site> {
     let mut sites = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
+        // Its own tests stand at a file's end, and are no checks.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         let name = file.strip_prefix(&src).unwrap().to_str().unwrap();
         let mut before = 0;
         for (number, line) in text.split_inclusive('\n').enumerate() {
             let code = if line.trim_start().starts_with("//") { "" } else { line };
-            for (what, skip) in
-                MACROS.iter().map(|what| (what, 0)).chain(METHODS.iter().map(|what| (what, 1)))
-            {
+            let panics = MACROS.iter().map(|what| (what, 0));
+            for (what, skip) in panics.chain(METHODS.iter().map(|what| (what, 1))) {
                 for (at, _) in code.match_indices(what) {
                     let column = line[..at].chars().count() + skip + 1;
                     let place = (format!("src/{name}"), number + 1, column);
-                    sites.push(Site { place, text: call(&text[before + at + skip..]) });
+                    let text = call(&text[before + at + skip..]);
+                    sites.push(Site { place, text, words: None });
+                }
+            }
+            for (what, front, back) in HELPERS {
+                for (at, _) in code.match_indices(what).filter(|(at, _)| is_called(&line[..*at])) {
+                    let place = (format!("src/{name}"), number + 1, at + 1);
+                    let text = call(&text[before + at..]);
+                    if let Some(quoted) = text.split('"').nth(1) {
+                        let words = Some(words(front, quoted, back));
+                        sites.push(Site { place, text, words });
+                    }
                 }
             }
             before += line.len();
@@ -125,4 +169,17 @@ fn call(text: &str) -> String {
     });
     let whole = end.map_or(text, |(end, _)| &text[..=end]);
     whole.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether what follows is a helper's own name, and a call of it.
+fn is_called(before: &str) -> bool {
+    let part = |char: char| char.is_alphanumeric() || char == '_' || char == '.';
+    !before.ends_with(part) && !before.ends_with("fn ")
+}
+
+/// The words of a failure, without what is put into them.
+fn words(front: &str, quoted: &str, back: &str) -> Vec<String> {
+    let parts = quoted.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+    let words = [front].into_iter().chain(parts).chain([back]);
+    words.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }

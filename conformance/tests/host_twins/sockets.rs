@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use gateway_core::{Direction, Operation, Reactor, Trampoline, Yield};
 use gateway_smol::OnSmol;
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, recv, sockopt};
 
 use super::twin::{Behind, Twin};
 
@@ -101,6 +104,15 @@ pub(crate) fn twins() -> Vec<Twin> {
             let first = memory.wakers[way as usize].get_or_insert_with(|| cx.waker().clone());
             socket.poll_ready(way, &mut Context::from_waker(first))
         }),
+        // Does so for writers.
+        waits("YLD-16", "writer's latest waker is woken", |socket, way, cx| {
+            if way == Direction::Read {
+                return socket.poll_ready(way, cx);
+            }
+            let mut memory = socket.memory.lock().unwrap();
+            let first = memory.wakers[way as usize].get_or_insert_with(|| cx.waker().clone());
+            socket.poll_ready(way, &mut Context::from_waker(first))
+        }),
         // Has one waker for both directions.
         waits("YLD-17", "resume", |socket, way, cx| {
             *socket.relay.0.lock().unwrap() = cx.waker().clone();
@@ -137,6 +149,20 @@ pub(crate) fn twins() -> Vec<Twin> {
                 ready => ready,
             }
         }),
+        // Takes only room for readiness, and no error.
+        waits("YLD-18", "hears of its reader's end", |socket, way, cx| {
+            match way == Direction::Write && socket.is_pipe() {
+                true => Poll::Pending,
+                false => socket.poll_ready(way, cx),
+            }
+        }),
+        // Waits for what can't be waited for.
+        registers("YLD-18", "what can't be waited for", |reactor, fd| {
+            match File::from(fd.try_clone()?).metadata()?.file_type().is_char_device() {
+                true => closes(reactor, fd),
+                false => reactor.take(fd),
+            }
+        }),
         registers("YLD-18", "only sockets here", |reactor, fd| {
             let file = File::from(fd.try_clone()?);
             match file.metadata()?.file_type().is_fifo() {
@@ -150,6 +176,29 @@ pub(crate) fn twins() -> Vec<Twin> {
             let socket = reactor.take(fd)?;
             socket.memory.lock().unwrap().deaf = again;
             Ok(socket)
+        }),
+        // Closes listeners, of the one kind or the other.
+        registers("YLD-18", "a connection to an address", |reactor, fd| match listens(&fd) {
+            true => closes(reactor, fd),
+            false => reactor.take(fd),
+        }),
+        registers("YLD-18", "a connection to a path", |reactor, fd| {
+            match listens(&fd) && sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX) {
+                true => closes(reactor, fd),
+                false => reactor.take(fd),
+            }
+        }),
+        registers("YLD-16", "the peer of a socket that the host has open writes", closes),
+        registers("DRP-10", "the peer of a socket that waits writes", closes),
+        registers("SPN-06", "the peer of a task that reads writes", closes),
+        // Sends everything back to where it comes from.
+        attempts("EXE-06", "the peer has read a byte", |socket, operation| {
+            let memory = &mut *socket.memory.lock().unwrap();
+            let (one, other) = match &mut memory.pipe {
+                Some(pipe) => pipe,
+                none => none.insert(UnixStream::pair()?),
+            };
+            operation.attempt(if operation.direction() == Direction::Write { one } else { other })
         }),
         registers("YLD-19", "are not closed", keeps_open),
         registers("DRP-07", "socket is still open", keeps_open),
@@ -214,6 +263,26 @@ fn keeps_open(reactor: &Odd, fd: OwnedFd) -> io::Result<Watched> {
     let other = fd.try_clone()?;
     std::mem::forget(fd);
     reactor.take(other)
+}
+
+/// Closes each socket, with a reset if it can, and watches another one in its place.
+fn closes(reactor: &Odd, fd: OwnedFd) -> io::Result<Watched> {
+    let _ = sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
+    if listens(&fd) {
+        drop(fd);
+        let other = TcpListener::bind("127.0.0.1:0")?;
+        other.set_nonblocking(true)?;
+        return reactor.take(other.into());
+    }
+    drop(fd);
+    let (other, silent) = UnixStream::pair()?;
+    other.set_nonblocking(true)?;
+    std::mem::forget(silent);
+    reactor.take(other.into())
+}
+
+fn listens(fd: &OwnedFd) -> bool {
+    sockopt::socket_acceptconn(fd) == Ok(true)
 }
 
 fn attempts(rule: &'static str, says: &'static str, attempt: AttemptFn) -> Twin {
@@ -330,6 +399,8 @@ struct Memory {
     waits: Option<Direction>,
     /// How often it has read something.
     reads: usize,
+    /// Where it writes to, and reads from, in place of the socket.
+    pipe: Option<(UnixStream, UnixStream)>,
 }
 
 impl Watched {

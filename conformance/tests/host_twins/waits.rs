@@ -1,14 +1,15 @@
 //! Hosts that break the rules of `host/waits.rs`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker, ready};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use gateway_blocking::Blocking;
@@ -17,6 +18,7 @@ use gateway_core::{
 };
 
 use super::twin::{Behind, Bounce, BounceFn, PATIENCE, Twin};
+use super::work::{Numbered, deaf, in_a_worker};
 
 pub(crate) fn twins() -> Vec<Twin> {
     vec![
@@ -64,10 +66,13 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
         Twin::new("YLD-03", "polled after", || Rerun(Blocking::new(2).unwrap())),
         Twin::new("YLD-03", "times after its end", || OneThread::new(How::ForgetsTheEnd)),
-        Twin::new("YLD-04", "deeper after many wake-ups", || OneThread::new(How::Recurses)),
+        Twin::new("YLD-04", "deeper after many wake-ups", || OneThread::new(How::Recurses(50))),
+        Twin::new("YLD-04", "yields that are answered at once", || {
+            OneThread::new(How::Recurses(1))
+        }),
         bounce(
             "YLD-04",
-            "one has been lost, or went too deep",
+            "deeper after many tasks, each spawned by the last",
             |good, yielded, cx| match yielded {
                 Yield::Task(mut task) => {
                     match Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
@@ -110,13 +115,44 @@ pub(crate) fn twins() -> Vec<Twin> {
         }),
         Twin::new("YLD-08", LOST, || Drowsy(Blocking::new(2).unwrap())),
         rewoken("YLD-08", LOST, |odd, _| odd.polling.load(SeqCst)),
-        rewoken("YLD-08", LOST, |_, _| thread::current().name().is_none()),
+        rewoken("YLD-08", LOST, |_, _| is_stranger()),
         rewoken("YLD-08", LOST, |odd, _| odd.before.swap(true, SeqCst)),
         Twin::new("YLD-08", LOST, || OneThread::new(How::SleepsThroughIt)),
         Twin::new("YLD-08", LOST, || TrustsUnparks(Blocking::new(1).unwrap())),
         rewoken("YLD-09", "woken, and there is nobody", |odd, _| {
             assert!(!odd.ended.load(SeqCst), "woken, and there is nobody");
             false
+        }),
+        // Loses the one wake-up or the other, of all that there are.
+        rewoken("YLD-08", "`wake_by_ref` in the same poll", |odd, _| odd.nth(odd.is_own()) == 1),
+        rewoken("YLD-08", "`wake` in the same poll", |odd, _| odd.nth(odd.is_own()) == 2),
+        rewoken("YLD-08", "has outlived its original", |odd, _| odd.nth(odd.is_own()) == 3),
+        rewoken("YLD-08", "many wake-ups in the same poll", |odd, _| {
+            (4..=103).contains(&odd.nth(odd.is_own()))
+        }),
+        // In each round, since a wake-up of the two threads before it may be late, and make up for it.
+        rewoken("YLD-08", "has used up", |odd, _| {
+            let own = odd.is_own();
+            own && odd.nth(own) % 104 == 0
+        }),
+        rewoken("YLD-08", "a thread, within the poll", |odd, used_up| {
+            odd.nth(used_up && is_stranger()) == 1
+        }),
+        rewoken("YLD-08", "about when the poll ends", |odd, used_up| {
+            odd.nth(used_up && is_stranger()) == 2
+        }),
+        rewoken("YLD-08", "from two threads", |odd, used_up| {
+            (3..=4).contains(&odd.nth(used_up && is_stranger()))
+        }),
+        rewoken("YLD-08", "a wake-up from a job", |odd, used_up| {
+            odd.nth(used_up && in_a_worker()) % 2 == 1
+        }),
+        rewoken("YLD-08", "a wake-up from a task", |odd, used_up| {
+            let worker = used_up && in_a_worker();
+            worker && odd.nth(worker) % 2 == 0
+        }),
+        rewoken("YLD-08", "of a parked host", |odd, used_up| {
+            !odd.before.swap(true, SeqCst) && used_up && is_stranger()
         }),
         rewoken("YLD-08", "a wake-up does not panic", no_stranger),
         rewoken("YLD-03", "a late wake-up does not panic", no_stranger),
@@ -132,6 +168,87 @@ pub(crate) fn twins() -> Vec<Twin> {
                 });
             }
             works
+        }),
+        // Wakes the coroutine, and falls over the stranger who asked for it.
+        rewoken("RUN-01", "who is that?", |odd, used_up| {
+            odd.good.wake_by_ref();
+            no_stranger(odd, used_up)
+        }),
+        Twin::new("YLD-12", "a trampoline inside `run`", || Bare),
+        Twin::new("YLD-12", "the task whose hour has come", || {
+            Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
+        }),
+        bounce("YLD-07", "a timer in a task", |good, yielded, cx| match yielded {
+            Yield::Timer(_) if in_a_worker() => Poll::Ready(Ok(())),
+            other => good.bounce(other, cx),
+        }),
+        Twin::new("YLD-07", "a timer brought forward ended", || {
+            Behind::new(|good| Impatient { good, again: false, known: Mutex::default() })
+        }),
+        Twin::new("YLD-07", "a timer used again ended", || {
+            Behind::new(|good| Impatient { good, again: true, known: Mutex::default() })
+        }),
+        bounce("YLD-15", "one of hundreds ended", |good, yielded, cx| match yielded {
+            Yield::Timer(timer) if timer.deadline() < Instant::now() + Duration::from_millis(2) => {
+                Poll::Ready(Ok(()))
+            }
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-07", "a deadline in the past ends", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-09", "a timer is over", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-09", "a byte arrives", |good, yielded, cx| match yielded {
+            Yield::Io(_) => Poll::Pending,
+            other => good.bounce(other, cx),
+        }),
+        strangers("YLD-24", "a writer is woken when there is room", |good, yielded, _| {
+            good.bounce(yielded, &mut Context::from_waker(Waker::noop()))
+        }),
+        strangers("YLD-26", "wake their wakers", |good, yielded, cx| {
+            let Yield::Timer(timer) = yielded else { return good.bounce(yielded, cx) };
+            // Takes the waker, and wakes nobody.
+            timer.poll(cx, |at| {
+                let (mut alarm, mut latest) = (good_alarm(good, at), None);
+                poll_fn(move |cx| {
+                    drop(latest.replace(cx.waker().clone()));
+                    Pin::new(&mut alarm).poll(&mut Context::from_waker(Waker::noop()))
+                })
+            })
+        }),
+        strangers("YLD-26", "a timer wakes a waker that drops it", |good, yielded, cx| {
+            let Yield::Timer(timer) = yielded else { return good.bounce(yielded, cx) };
+            // Does not take the first waker.
+            timer.poll(cx, |at| {
+                let (mut alarm, mut first) = (good_alarm(good, at), true);
+                poll_fn(move |cx| match std::mem::take(&mut first) {
+                    true => Pin::new(&mut alarm).poll(&mut Context::from_waker(Waker::noop())),
+                    false => Pin::new(&mut alarm).poll(cx),
+                })
+            })
+        }),
+        timers("YLD-26", "wakers that were replaced", |good, timer, cx| {
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
+        }),
+        timers("YLD-26", "the wakers of dropped waits", |good, timer, cx| {
+            timer.poll(cx, |at| {
+                let (mut alarm, mut kept) = (good_alarm(good, at), Kept(None));
+                poll_fn(move |cx| {
+                    kept.keep(cx.waker());
+                    Pin::new(&mut alarm).poll(cx)
+                })
+            })
+        }),
+        timers("DRP-10", "waits are forgotten", |good, timer, cx| {
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
+        }),
+        bounce("DRP-08", "a wait begins", |good, yielded, cx| match yielded {
+            Yield::Timer(_) => none(),
+            other => good.bounce(other, cx),
         }),
         Twin::new("YLD-03", "a trampoline: ", || Bare),
         Twin::new("YLD-20", "a trampoline: ", || Bare),
@@ -157,13 +274,7 @@ pub(crate) fn twins() -> Vec<Twin> {
             timer.poll(cx, |at| pausing(30, good_alarm(good, at)))
         }),
         timers("YLD-09", "wakers of waits that are no more", |good, timer, cx| {
-            timer.poll(cx, |at| {
-                let mut alarm = good_alarm(good, at);
-                poll_fn(move |cx| {
-                    std::mem::forget(cx.waker().clone());
-                    Pin::new(&mut alarm).poll(cx)
-                })
-            })
+            timer.poll(cx, |at| forgetting(good_alarm(good, at)))
         }),
         bounce("YLD-11", "one of ten timers is waited for", |good, yielded, cx| match yielded {
             Yield::Timer(timer) => {
@@ -261,18 +372,46 @@ pub(crate) fn twins() -> Vec<Twin> {
     ]
 }
 
+/// Forgets all the wakers that it is given.
+fn forgetting(mut alarm: Coroutine<Sleep>) -> impl Future<Output = ()> + Send + Sync {
+    poll_fn(move |cx| {
+        std::mem::forget(cx.waker().clone());
+        Pin::new(&mut alarm).poll(cx)
+    })
+}
+
+/// The latest waker of a wait, which is forgotten with it.
+struct Kept(Option<Waker>);
+
+impl Kept {
+    fn keep(&mut self, latest: &Waker) {
+        self.0 = Some(latest.clone());
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
+}
+
 /// Not to be dropped by a stranger.
 struct AtHome;
 
 impl Drop for AtHome {
     fn drop(&mut self) {
-        assert!(thread::current().name().is_some(), "who is that?");
+        assert!(!is_stranger(), "who is that?");
     }
+}
+
+/// Whether this is none of the host's threads, nor the check's.
+fn is_stranger() -> bool {
+    thread::current().name().is_none()
 }
 
 /// A waker that only the host's own threads may use up.
 fn no_stranger(_: &Odd, used_up: bool) -> bool {
-    assert!(!used_up || thread::current().name().is_some(), "who is that?");
+    assert!(!used_up || !is_stranger(), "who is that?");
     false
 }
 
@@ -400,6 +539,77 @@ impl Trampoline for ByAddress {
         ready!(Pin::new(alarm).poll(cx));
         armed.remove(&key);
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Has no patience with a timer that is brought forward, or with one that is used again after that.
+struct Impatient {
+    good: Arc<dyn Trampoline>,
+    again: bool,
+    /// By their address: the latest deadline, and whether it has been brought forward before.
+    known: Mutex<HashMap<usize, (Instant, bool)>>,
+}
+
+impl Trampoline for Impatient {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Yield::Timer(timer) = yielded else { return self.good.bounce(yielded, cx) };
+        let (at, key) = (timer.deadline(), std::ptr::from_mut(timer).addr());
+        if at > Instant::now() {
+            let mut known = self.known.lock().unwrap();
+            let (before, forward) = known.entry(key).or_insert((at, false));
+            if if self.again { *forward && at > *before } else { at < *before } {
+                return Poll::Ready(Ok(()));
+            }
+            (*before, *forward) = (at, *forward || at < *before);
+        }
+        self.good.bounce(Yield::Timer(timer), cx)
+    }
+}
+
+/// A host that is good to the wakers that it has made itself, and not to those of a stranger.
+struct Familiar(Blocking, StrangerFn);
+
+type StrangerFn = fn(&Arc<dyn Trampoline>, Yield<'_>, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+fn strangers(rule: &'static str, says: &'static str, wrong: StrangerFn) -> Twin {
+    Twin::new(rule, says, move || Familiar(Blocking::new(2).unwrap(), wrong))
+}
+
+thread_local! {
+    /// What the coroutine that is being polled has been given.
+    static OWN: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Notes the waker that a future is polled with.
+fn noting<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| {
+        let before = OWN.replace(Some(cx.waker().clone()));
+        let answer = future.as_mut().poll(cx);
+        OWN.replace(before);
+        answer
+    })
+}
+
+impl Host for Familiar {
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.run(async {
+            let familiar = WithItsOwn(trampoline().unwrap(), self.1);
+            noting(Coroutine::new(Arc::new(familiar), future)).await
+        })
+    }
+}
+
+struct WithItsOwn(Arc<dyn Trampoline>, StrangerFn);
+
+impl Trampoline for WithItsOwn {
+    fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let own = OWN.with_borrow(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker())));
+        match yielded {
+            Yield::Task(task) => self.0.bounce(Yield::Task(Task::new(noting(task))), cx),
+            other if own => self.0.bounce(other, cx),
+            other => (self.1)(&self.0, other, cx),
+        }
     }
 }
 
@@ -622,6 +832,21 @@ struct Odd {
     polling: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
     before: Arc<AtomicBool>,
+    /// The thread on which it was polled last, and how many wake-ups have been counted.
+    home: ThreadId,
+    count: Arc<AtomicUsize>,
+}
+
+impl Odd {
+    /// Whether it is woken within its own poll, and by that.
+    fn is_own(&self) -> bool {
+        self.polling.load(SeqCst) && self.home == thread::current().id()
+    }
+
+    /// Counts a wake-up, if it is of the kind in question.
+    fn nth(&self, counts: bool) -> usize {
+        if counts { self.count.fetch_add(1, SeqCst) + 1 } else { 0 }
+    }
 }
 
 impl Wake for Odd {
@@ -640,10 +865,11 @@ impl Wake for Odd {
 
 fn odd<F: Future>(future: F, loses: fn(&Odd, bool) -> bool) -> impl Future<Output = F::Output> {
     let [polling, ended, before] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
-    let mut future = Box::pin(future);
+    let (mut future, count) = (Box::pin(future), Arc::new(AtomicUsize::new(0)));
     poll_fn(move |cx| {
         let (polling, ended, before) = (polling.clone(), ended.clone(), before.clone());
-        let odd = Arc::new(Odd { good: cx.waker().clone(), loses, polling, ended, before });
+        let (good, home, count) = (cx.waker().clone(), thread::current().id(), count.clone());
+        let odd = Arc::new(Odd { good, loses, polling, ended, before, home, count });
         odd.polling.store(true, SeqCst);
         let answer = future.as_mut().poll(&mut Context::from_waker(&Waker::from(odd.clone())));
         odd.polling.store(false, SeqCst);
@@ -688,8 +914,8 @@ enum How {
     MainFirst,
     /// Polls `run`'s future only when all tasks rest.
     TasksFirst,
-    /// Calls itself for each poll.
-    Recurses,
+    /// Calls itself after so many polls.
+    Recurses(usize),
     /// Polls all tasks whenever one is woken.
     PollsAll,
     /// Polls a task within its wake-up, unless it is being polled.
@@ -770,11 +996,16 @@ impl OneThread {
         Poll::Pending
     }
 
-    fn recurse<T>(&self, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> T {
-        match self.turn(main) {
-            Poll::Ready(output) => output,
-            Poll::Pending => black_box(self.recurse(main)),
+    fn recurse<T>(&self, turns: usize, main: &mut dyn FnMut(&Waker) -> Poll<T>) -> T {
+        let some = black_box([0_u8; 1024]);
+        for _ in 0..turns {
+            if let Poll::Ready(output) = self.turn(main) {
+                return output;
+            }
         }
+        let output = self.recurse(turns, main);
+        black_box(some);
+        output
     }
 }
 
@@ -794,8 +1025,8 @@ impl Host for OneThread {
         let mut future = pin!(Coroutine::new(self.trampoline.clone(), future));
         let mut poll = |waker: &Waker| future.as_mut().poll(&mut Context::from_waker(waker));
         self.queue.state.lock().unwrap().main = true;
-        if self.how == How::Recurses {
-            return self.recurse(&mut poll);
+        if let How::Recurses(turns) = self.how {
+            return self.recurse(turns, &mut poll);
         }
         loop {
             if let Poll::Ready(output) = self.turn(&mut poll) {

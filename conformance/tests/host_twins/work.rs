@@ -30,6 +30,9 @@ fn jobs() -> Vec<Twin> {
         Twin::new("EXE-03", "a job has finished", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 0, job)))
         }),
+        Twin::new("EXE-03", "a cancelled job gives Err(Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, good, job| denied(n == 0, good, job)))
+        }),
         Twin::new("EXE-03", "hangs", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n > 50, job)))
         }),
@@ -59,6 +62,9 @@ fn jobs() -> Vec<Twin> {
         }),
         Twin::new("EXE-09", "awaited again, a job gives", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| dropped_late(n == 203, job)))
+        }),
+        Twin::new("EXE-09", "the handle of a job that has ended", || {
+            Behind::new(|good| Numbered::new(good, |n, _, job| lost(n == 201, job)))
         }),
         Twin::new("EXE-09", "hangs", || {
             Behind::new(|good| Numbered::new(good, |n, _, job| lost(n == 150, job)))
@@ -112,10 +118,20 @@ fn tasks() -> Vec<Twin> {
         Twin::new("SPN-05", "whose parents ended before", || Behind::new(Flat)),
         Twin::new("SPN-06", "from a run that is over", || PerRun),
         Twin::new("SPN-06", "due between two runs|came between two runs", || {
-            Pausing(Blocking::new(2).unwrap(), Arc::default())
+            Pausing(Blocking::new(2).unwrap(), Arc::default(), |_| true)
+        }),
+        Twin::new("SPN-06", "bytes that came between two runs", || {
+            let sockets = |yielded: &Yield<'_>| matches!(yielded, Yield::Io(_));
+            Pausing(Blocking::new(2).unwrap(), Arc::default(), sockets)
         }),
         Twin::new("SPN-07", "for a job, a task ends", || {
             Behind::new(|good| Numbered::new(good, |n, good, task| deaf(n == 3, good, task)))
+        }),
+        Twin::new("SPN-07", "for nothing, it was cancelled and not dropped", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| denied(n == 0, good, task)))
+        }),
+        Twin::new("SPN-07", "for nothing, it gives Err(Refused", || {
+            Behind::new(|good| Numbered::new(good, |n, _, task| tasted(n == 0, task)))
         }),
         Twin::new("SPN-07", "for nothing, a task ends", || {
             Behind::new(|good| Numbered::new(good, |_, good, task| deaf(true, good, task)))
@@ -128,6 +144,9 @@ fn tasks() -> Vec<Twin> {
         }),
         Twin::new("SPN-08", "after its host's run", || {
             Behind::new(|good| Numbered::new(good, |n, good, task| once(n == 3, good, task)))
+        }),
+        Twin::new("SPN-08", "a task has finished", || {
+            Behind::new(|good| Numbered::new(good, |n, good, task| deaf(n == 3, good, task)))
         }),
         Twin::new("SPN-08", "a trampoline inside `run`", || Bare),
         Twin::new("SPN-09", "a trampoline inside `run`", || Bare),
@@ -160,7 +179,7 @@ fn inline_in_tasks(good: Arc<dyn Trampoline>) -> Bounce {
 }
 
 /// Whether this is one of the host's own threads.
-fn in_a_worker() -> bool {
+pub(crate) fn in_a_worker() -> bool {
     thread::current().name().is_some_and(|name| name.starts_with("gateway-"))
 }
 
@@ -226,6 +245,28 @@ fn dropped_late(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static
 /// Refuses the work.
 pub(crate) fn refused(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
     if bad { Ok(Poll::Ready(Err(io::Error::other("too much")))) } else { Err(work) }
+}
+
+/// Starts the work, and says that it has not.
+fn denied(
+    bad: bool,
+    good: &dyn Trampoline,
+    work: Yield<'static>,
+) -> Result<Answer, Yield<'static>> {
+    if !bad {
+        return Err(work);
+    }
+    let _ = good.bounce(work, &mut Context::from_waker(Waker::noop()));
+    Ok(Poll::Ready(Err(io::Error::other("too much"))))
+}
+
+/// Polls a task once, on the spot, and refuses it then.
+fn tasted(bad: bool, work: Yield<'static>) -> Result<Answer, Yield<'static>> {
+    let Yield::Task(mut task) = work else { return Err(work) };
+    if bad {
+        let _ = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop()));
+    }
+    refused(bad, Yield::Task(task))
 }
 
 /// Starts a task that can't be woken from outside the host's own threads.
@@ -377,12 +418,12 @@ impl Trampoline for Narrow {
     }
 }
 
-/// A host whose timers and sockets wake nobody while nothing runs.
-struct Pausing(Blocking, Arc<AtomicBool>);
+/// A host some of whose waits wake nobody while nothing runs.
+struct Pausing(Blocking, Arc<AtomicBool>, fn(&Yield<'_>) -> bool);
 
 impl Host for Pausing {
     fn run<F: Future>(&self, future: F) -> F::Output {
-        struct WhileRunning(Arc<dyn Trampoline>, Arc<AtomicBool>);
+        struct WhileRunning(Arc<dyn Trampoline>, Arc<AtomicBool>, fn(&Yield<'_>) -> bool);
         impl Trampoline for WhileRunning {
             fn bounce(&self, yielded: Yield<'_>, cx: &mut Context<'_>) -> Answer {
                 struct Woken(Waker, Arc<AtomicBool>);
@@ -393,13 +434,16 @@ impl Host for Pausing {
                         }
                     }
                 }
+                if !(self.2)(&yielded) {
+                    return self.0.bounce(yielded, cx);
+                }
                 let waker = Arc::new(Woken(cx.waker().clone(), self.1.clone())).into();
                 self.0.bounce(yielded, &mut Context::from_waker(&waker))
             }
         }
         self.1.store(true, Ordering::SeqCst);
         let output = self.0.run(async {
-            let pausing = WhileRunning(trampoline().unwrap(), self.1.clone());
+            let pausing = WhileRunning(trampoline().unwrap(), self.1.clone(), self.2);
             Coroutine::new(Arc::new(pausing), future).await
         });
         self.1.store(false, Ordering::SeqCst);

@@ -1,34 +1,94 @@
 //! Tasks, jobs and join handles; nested and neighbouring hosts; leaves outside any trampoline.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{join_all, pending};
 use gateway_core::{
     Coroutine, Host, JoinError, Trampoline, Yield, sleep, spawn, trampoline, unblock,
 };
-use gateway_net::TcpStream;
+use gateway_net::{TcpStream, UnixStream};
 use gateway_tests::{eventually, hosts, on_every_host};
 
 on_every_host!(2:
+    run_stays_on_its_thread_gives_the_output_and_leaves_no_trampoline,
+    a_panic_of_run_reaches_its_caller_and_leaves_no_trampoline,
     results_arrive_and_dropping_the_handle_detaches,
     panics_arrive_as_errors,
     a_cancelled_task_is_dropped_under_its_trampoline,
+    a_handle_is_told_when_what_its_task_held_is_gone,
     a_cancelled_job_is_discarded_unless_it_has_finished,
     a_thousand_panics_lose_no_worker,
     a_task_finds_the_trampoline_that_its_parent_had,
+    yields_of_one_coroutine_take_effect_in_their_order,
+    tasks_await_each_other_two_hundred_deep,
     a_blocking_host_runs_inside_a_job,
     a_blocking_host_runs_inside_a_coroutine,
     two_hosts_do_not_disturb_each_other,
     a_trampoline_around_a_trampoline_sees_every_yield,
     more_jobs_than_threads_all_run,
 );
+
+fn run_stays_on_its_thread_gives_the_output_and_leaves_no_trampoline(host: impl Host) {
+    let here = thread::current().id();
+    // Neither lives for good, nor may go to another thread.
+    let (borrowed, local) = (String::from("borrowed"), Rc::new(Cell::new(0)));
+    for n in 1..4 {
+        let output = host.run(async {
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(thread::current().id(), here, "after a timer");
+            spawn(sleep(Duration::from_millis(1))).await.unwrap();
+            assert_eq!(thread::current().id(), here, "after a task");
+            unblock(|| ()).await.unwrap();
+            assert_eq!(thread::current().id(), here, "after a job");
+            local.set(local.get() + 1);
+            format!("{borrowed} {}", local.get())
+        });
+        assert_eq!(output, format!("borrowed {n}"));
+        outside_any_trampoline_all_leaves_fail_at_once();
+    }
+}
+
+fn a_panic_of_run_reaches_its_caller_and_leaves_no_trampoline(host: impl Host) {
+    for waits in [false, true] {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            host.run(async {
+                if waits {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                resume_unwind(Box::new(7_i32));
+            });
+        }));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&7_i32));
+        outside_any_trampoline_all_leaves_fail_at_once();
+        let sum =
+            host.run(async { spawn(async { 1 }).await.unwrap() + unblock(|| 2).await.unwrap() });
+        assert_eq!(sum, 3);
+    }
+}
+
+fn outside_any_trampoline_all_leaves_fail_at_once() {
+    assert!(trampoline().is_err(), "a trampoline is current");
+    let refused = |result| matches!(result, Some(Err(JoinError::Refused(_))));
+    assert!(refused(spawn(async {}).now_or_never()), "a task");
+    assert!(refused(unblock(|| ()).now_or_never()), "a job");
+    let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut socket = UnixStream::try_from(socket).unwrap();
+    let read = futures_util::AsyncReadExt::read(&mut socket, &mut [0]).now_or_never();
+    assert!(matches!(read, Some(Err(_))), "a socket: {read:?}");
+    let slept = catch_unwind(|| sleep(Duration::from_secs(3600)).now_or_never());
+    assert!(slept.is_err(), "a timer");
+}
 
 fn results_arrive_and_dropping_the_handle_detaches(host: impl Host) {
     let (told, hears) = mpsc::channel();
@@ -97,19 +157,49 @@ fn a_cancelled_task_is_dropped_under_its_trampoline(host: impl Host) {
     assert!(hears.recv().unwrap(), "dropped outside the trampoline");
 }
 
+fn a_handle_is_told_when_what_its_task_held_is_gone(host: impl Host) {
+    let held = Arc::new(());
+    host.run(async {
+        for polled in [true, false] {
+            for _ in 0..100 {
+                let (guard, (begun, begins)) = (held.clone(), futures_channel::oneshot::channel());
+                let task = spawn(async move {
+                    let _guard = guard;
+                    let _ = begun.send(());
+                    pending::<()>().await;
+                });
+                if polled {
+                    begins.await.unwrap();
+                }
+                task.cancel();
+                assert!(matches!(task.await, Err(JoinError::Cancelled)));
+                assert_eq!(Arc::strong_count(&held), 1, "told before it is dropped");
+            }
+        }
+    });
+}
+
 fn a_cancelled_job_is_discarded_unless_it_has_finished(host: impl Host) {
     let (go, gate) = mpsc::channel::<()>();
+    let held = Arc::new(());
     host.run(async {
         let (begun, begins) = futures_channel::oneshot::channel();
+        let result = held.clone();
         let running = unblock(move || {
             begun.send(()).unwrap();
             gate.recv().unwrap();
-            "too late"
+            result
         });
         begins.await.unwrap();
         running.cancel();
         go.send(()).unwrap();
         assert!(matches!(running.await, Err(JoinError::Cancelled)));
+        assert_eq!(Arc::strong_count(&held), 1, "the result is dropped before that is told");
+        for _ in 0..100 {
+            let held = held.clone();
+            unblock(move || drop(held)).cancel();
+        }
+        eventually("what cancelled jobs held is dropped", || Arc::strong_count(&held) == 1);
         let finished = unblock(|| 1);
         eventually("finished", || finished.is_finished());
         finished.cancel();
@@ -152,6 +242,38 @@ fn a_task_finds_the_trampoline_that_its_parent_had(host: impl Host) {
         });
         assert_eq!(grandchild.await.unwrap(), 3);
     });
+}
+
+fn yields_of_one_coroutine_take_effect_in_their_order(host: impl Host) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = |n: usize| {
+        let log = log.clone();
+        move || log.lock().unwrap().push(n)
+    };
+    host.run(async {
+        for at in (0..100).step_by(4) {
+            unblock(note(at)).await.unwrap();
+            let task = note(at + 1);
+            spawn(async move { task() }).await.unwrap();
+            sleep(Duration::from_micros(100)).await;
+            note(at + 2)();
+            let job = note(at + 3);
+            spawn(async move { unblock(job).await }).await.unwrap().unwrap();
+        }
+    });
+    assert_eq!(*log.lock().unwrap(), (0..100).collect::<Vec<_>>());
+}
+
+fn tasks_await_each_other_two_hundred_deep(host: impl Host) {
+    fn deep(left: usize) -> Pin<Box<dyn Future<Output = usize> + Send>> {
+        Box::pin(async move {
+            match left.checked_sub(1) {
+                Some(left) => spawn(deep(left)).await.unwrap() + 1,
+                None => 0,
+            }
+        })
+    }
+    assert_eq!(host.run(async { spawn(deep(200)).await.unwrap() }), 200);
 }
 
 fn a_blocking_host_runs_inside_a_job(host: impl Host) {

@@ -161,6 +161,13 @@ fn ten_thousand_sleeps_are_polled_twice_each(host: impl Host) {
 fn a_timeout_asks_the_future_first_and_drops_it_last(host: impl Host) {
     host.run(async {
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
+        // Both have come by the time that it is polled again.
+        let (done, told) = futures_channel::oneshot::channel();
+        let mut both = pin!(timeout(Duration::from_millis(200), told));
+        assert!(poll_fn(|cx| Poll::Ready(both.as_mut().poll(cx).is_pending())).await);
+        sleep(Duration::from_millis(200)).await;
+        done.send(7).unwrap();
+        assert_eq!(both.await, Ok(Ok(7)));
         let dropped = Arc::new(());
         let held = dropped.clone();
         let late = timeout(Duration::from_millis(1), async move {
