@@ -17,15 +17,16 @@ use std::thread;
 use std::time::Duration;
 
 use compio::driver::{AsyncifyPool, ProactorBuilder};
+use compio::runtime::Runtime;
 use compio::runtime::fd::PollFd;
 use compio::runtime::time::{sleep, sleep_until};
-use compio::runtime::{Runtime, spawn};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures_channel::oneshot;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use gateway_core::{Coroutine, Direction, Host, Reactor, Trampoline, Yield};
 use pollster::block_on;
+use smol::LocalExecutor;
 
 // The adapter starts here.
 
@@ -90,40 +91,40 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How long it takes until a job that has found no thread looks again.
 const BUSY: Duration = Duration::from_millis(1);
 
-/// How many tasks may have been woken by other threads and not been polled since. Whoever wakes
-/// another one waits until the runtime has come to it.
-const WAKES: usize = 1 << 16;
+type Job = Box<dyn FnOnce() + Send>;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Puts a task on the runtime's thread.
+type Start = Box<dyn FnOnce(&LocalExecutor<'static>) + Send>;
 
 /// The way to a runtime on its thread. Dropping it ends both.
 struct Remote {
-    /// Called there, and must not block.
-    starts: UnboundedSender<Work>,
-    jobs: UnboundedSender<Work>,
+    starts: UnboundedSender<Start>,
+    jobs: UnboundedSender<Job>,
 }
 
 impl Remote {
     fn start(driver: ProactorBuilder) -> io::Result<Remote> {
-        let ((starts, mut started), (jobs, queue)) = (unbounded::<Work>(), unbounded());
+        let ((starts, mut begun), (jobs, queue)) = (unbounded::<Start>(), unbounded());
         let (failed, failure) = mpsc::channel();
-        let mut runtime = Runtime::builder();
-        runtime.with_proactor(driver).sync_queue_size(WAKES);
-        let serve = move || match runtime.build() {
+        let serve = move || match Runtime::builder().with_proactor(driver).build() {
             Err(error) => drop(failed.send(error)),
             Ok(runtime) => runtime.block_on(async move {
                 drop(failed);
-                spawn(run_jobs(queue)).detach();
-                while let Some(start) = started.next().await {
-                    start();
-                }
+                let tasks = LocalExecutor::new();
+                tasks.spawn(run_jobs(queue)).detach();
+                let begin = async {
+                    while let Some(start) = begun.next().await {
+                        start(&tasks)
+                    }
+                };
+                tasks.run(begin).await;
             }),
         };
         thread::Builder::new().name("compio".into()).spawn(serve)?;
         failure.recv().map_or(Ok(Remote { starts, jobs }), Err)
     }
 
-    /// An error when the runtime's thread has ended, which it does by itself only in a panic.
+    /// An error when the thread has ended, which it does by itself only in a panic.
     fn check(&self) -> io::Result<()> {
         if self.starts.is_closed() { Err(gone()) } else { Ok(()) }
     }
@@ -133,7 +134,7 @@ impl Remote {
     where
         F: Future<Output = ()> + 'static,
     {
-        self.starts.unbounded_send(Box::new(|| spawn(make()).detach())).ok()
+        self.starts.unbounded_send(Box::new(|tasks| tasks.spawn(make()).detach())).ok()
     }
 
     /// Waits there for what `make` makes. Dropping the receiver gives that up.
@@ -153,7 +154,7 @@ impl Remote {
 }
 
 /// Gives one job after the other a thread.
-async fn run_jobs(mut queue: UnboundedReceiver<Work>) {
+async fn run_jobs(mut queue: UnboundedReceiver<Job>) {
     let pool = AsyncifyPool::new(JOBS, IDLE);
     while let Some(mut job) = queue.next().await {
         while let Err(busy) = pool.dispatch(job) {
