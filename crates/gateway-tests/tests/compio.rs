@@ -36,7 +36,8 @@ use smol::LocalExecutor;
 pub struct Compio(Arc<Remote>);
 
 impl Compio {
-    /// Starts the thread, and the runtime on it.
+    /// Starts the thread, and the runtime on it. The driver needs a capacity of 256 or more, as it
+    /// has unless it is told otherwise.
     ///
     /// # Errors
     ///
