@@ -1,12 +1,14 @@
 //! What the tests of behaviour share: one list of hosts, a server in the background, a plain client.
 
 pub mod features;
+pub mod guide;
 pub mod programs;
 pub mod secure;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -74,6 +76,21 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     while !happened() {
         assert!(started.elapsed() < PATIENCE, "still not: {what}");
         thread::yield_now();
+    }
+}
+
+/// Runs `work` on a thread of its own, to fail where it hangs.
+///
+/// # Panics
+///
+/// When it does, or has not finished within [`PATIENCE`].
+pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, told) = mpsc::channel();
+    let thread = thread::spawn(move || done.send(work()));
+    match told.recv_timeout(PATIENCE) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not finished within {PATIENCE:?}"),
+        Err(_) => std::panic::resume_unwind(thread.join().expect_err("it panicked")),
     }
 }
 

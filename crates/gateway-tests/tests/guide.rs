@@ -445,18 +445,10 @@ mod tests {
     use gateway_core::{sleep, spawn, timeout, trampoline, unblock};
     use gateway_http::Server;
     use gateway_net::{TcpListener, TcpStream};
+    use gateway_tests::guide::Guide;
+    use gateway_tests::{PATIENCE, in_time};
 
     use super::*;
-
-    const GUIDE: &str =
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide-adapter.md"));
-    const SOURCE: &str = include_str!("guide.rs");
-
-    /// How many lines of code an adapter may have.
-    const BUDGET: usize = 40;
-
-    /// How long a test waits for what has to come.
-    const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Longer than any test.
     const HOUR: Duration = Duration::from_secs(3600);
@@ -516,17 +508,6 @@ mod tests {
         StdHost::new().expect("a thread for the clock")
     }
 
-    /// Runs `work` on a thread of its own, to fail where it hangs.
-    fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, told) = mpsc::channel();
-        let thread = thread::spawn(move || done.send(work()));
-        match told.recv_timeout(PATIENCE) {
-            Ok(result) => result,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("not finished within {PATIENCE:?}"),
-            Err(_) => std::panic::resume_unwind(thread.join().unwrap_err()),
-        }
-    }
-
     /// Runs `future` on a host of its own, to fail where it hangs.
     fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
         in_time(move || host().run(future))
@@ -537,48 +518,23 @@ mod tests {
         lock(&host.0.runtime.alarms).set.len()
     }
 
-    fn blocks() -> Vec<&'static str> {
-        let fenced = GUIDE.split("```rust\n").skip(1);
-        fenced.map(|rest| rest.split_once("```").expect("a block has an end").0.trim()).collect()
-    }
-
-    fn adapter() -> &'static str {
-        between("// The adapter starts here.\n", "// The adapter ends here.\n")
-    }
-
-    fn between(start: &str, end: &str) -> &'static str {
-        let rest = SOURCE.split_once(start).expect("a start").1;
-        rest.split_once(end).expect("an end").0
-    }
-
-    fn lines_of_code(text: &str) -> usize {
-        let lines = text.lines().map(str::trim);
-        lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    fn guide() -> Guide {
+        Guide::on_std(include_str!("guide.rs"))
     }
 
     #[test]
     fn every_block_of_the_guide_is_code_that_runs_here() {
-        assert!(!blocks().is_empty(), "the guide shows no code");
-        for block in blocks() {
-            assert!(SOURCE.contains(block), "not in guide.rs as it stands:\n{block}");
-        }
+        guide().shows_code_that_runs();
     }
 
     #[test]
     fn the_guide_shows_the_whole_adapter() {
-        let rest =
-            blocks().iter().fold(adapter().to_owned(), |rest, block| rest.replace(block, ""));
-        assert_eq!(rest.trim(), "", "what the guide leaves out");
+        guide().shows_the_whole_adapter();
     }
 
     #[test]
     fn the_adapter_keeps_to_its_budget_as_the_guide_says() {
-        let code = lines_of_code(adapter());
-        assert!(code <= BUDGET, "{code} lines of code, {BUDGET} allowed");
-        assert!(GUIDE.contains(&format!("It has {code} lines.")), "the guide: it has {code} lines");
-        let beneath = between("// The adapter ends here.\n", "/// All rules for hosts");
-        let code = lines_of_code(beneath);
-        assert!(GUIDE.contains(&format!("in {code} more")), "the guide: {code} lines beneath");
+        guide().says_how_long_it_is();
     }
 
     #[test]
