@@ -76,7 +76,11 @@ pub(crate) fn answer<A: App>(
     exchanges: &Exchanges<A>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
-    // Little, so that it is compiled into hyper's own code: all else comes with the first poll.
+    // Little, so that it is compiled into hyper's own code: all else comes with the first poll. This
+    // can't wait, for hyper reads on before that.
+    let body = request.body();
+    let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    exchanges.slot.message().has_body(length);
     Exchange {
         exchanges,
         call: A::call,
@@ -117,14 +121,9 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
         let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
         let Some(request) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
-        let length = if request.body().is_end_stream() {
-            Some(0)
-        } else {
-            request.body().size_hint().exact()
-        };
-        slot.message().has_body(length);
-        slot.message().admit()?;
-        *asked = strict::admit(request, host, &slot.shared().limits).inspect_err(|_| {
+        let limits = &slot.shared().limits;
+        let admitted = slot.message().admit().and_then(|()| strict::admit(request, host, limits));
+        *asked = admitted.inspect_err(|_| {
             if !request.body().is_end_stream() {
                 slot.gives_up_a_body();
             }
