@@ -51,6 +51,10 @@ const PACKAGES: &[&str] = &[
     "granian==2.8.7",
 ];
 
+/// The most memory, in bytes, that a program of ours around somebody else's server may take: one of them
+/// would take all that there is.
+const MEMORY: u64 = 8 << 30;
+
 /// Nobody has this address, which is meant for documents.
 const NOBODY: &str = "192.0.2.1";
 
@@ -141,7 +145,7 @@ pub(super) fn ready(entrant: &Entrant) -> Result<Ready, String> {
         }),
         Source::Bench(program, package) => Ok(Ready {
             version: locked(package)?,
-            command: format!("bench/target/release/{program} {{port}}"),
+            command: format!("prlimit --as={MEMORY} bench/target/release/{program} {{port}}"),
         }),
         Source::Python(package, command) => {
             environment().as_ref().map_err(String::clone)?;
