@@ -100,12 +100,13 @@ fn guarded(rule: &'static str, says: &'static str, fault: fn(&mut Guard)) -> Twi
 
 /// It ends with the first client that it gives up.
 fn mortal(rule: &'static str) -> Twin {
-    Twin::new(rule, "a request afterwards: a close", || {
+    Twin::new(rule, "a request afterwards", || {
         let ended = Arc::new(AtomicBool::new(false));
         let serve = move |client: TcpStream, server: SocketAddr| {
             if !ended.load(Ordering::Acquire) {
+                let began = Instant::now();
                 Guard::default().serve(client, server);
-                ended.store(true, Ordering::Release);
+                ended.fetch_or(began.elapsed() > LIMIT, Ordering::Release);
             }
         };
         Box::new(Proxied::start(good(), serve))
