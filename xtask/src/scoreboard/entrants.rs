@@ -1,7 +1,8 @@
 //! `ENTRANTS`: the servers of the scoreboard, where each comes from, and how it is started.
 //!
-//! They are started as their users start them, with one difference: no client is a trusted proxy.
-//! Some trust this machine's own address unless told otherwise, and the suite calls from there.
+//! They are started as their users start them, but no client is a trusted proxy: some trust this
+//! machine's own address unless told otherwise, and the suite calls from there. And what is built
+//! here has a bound of memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,8 +52,8 @@ const PACKAGES: &[&str] = &[
     "granian==2.8.7",
 ];
 
-/// The most memory, in bytes, that a program of ours around somebody else's server may take: one of them
-/// would take all that there is.
+/// The most memory, in bytes, that a program of the folder `bench` may take: trillium would take all
+/// that there is.
 const MEMORY: u64 = 8 << 30;
 
 /// Nobody has this address, which is meant for documents.
