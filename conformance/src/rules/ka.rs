@@ -25,7 +25,7 @@ pub(crate) const RULES: &[Rule] = &[
                    that follows is processed.",
         intent: "A client that has said `close` is not there for a second answer. Whoever \
                  processes what follows acts on bytes that nobody stands for.",
-        source: "RFC 9112, section 9.6",
+        source: "RFC 9112, section 9.6, where saying `close` is a SHOULD",
         tested: &[Wire],
         needs: &[],
         status: Active,
@@ -66,7 +66,7 @@ pub(crate) const RULES: &[Rule] = &[
         intent: "Closing a socket with unread input resets the connection, and the reset may \
                  overtake the response: an upload that is refused then looks like a network \
                  failure.",
-        source: "RFC 9112, section 9.6",
+        source: "RFC 9112, section 9.6; this project for the MUST",
         tested: &[Wire],
         needs: &[],
         status: Active,

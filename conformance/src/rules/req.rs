@@ -114,7 +114,7 @@ pub(crate) const RULES: &[Rule] = &[
                    server does not know reach it too.",
         intent: "Methods are case-sensitive, and an application may serve WebDAV, or a method of \
                  its own.",
-        source: "RFC 9110, section 9.1",
+        source: "RFC 9110, section 9.1; this project for tokens that the server does not know",
         tested: &[Wire],
         needs: &[],
         status: Active,
@@ -156,7 +156,7 @@ pub(crate) const RULES: &[Rule] = &[
         sentence: "The target `*` comes only with OPTIONS and an authority alone only with \
                    CONNECT; anything else that is no path and no URL is answered with 400.",
         intent: "A target of another form reaches routers and log parsers that take it for a path.",
-        source: "RFC 9112, sections 3.2.3 and 3.2.4",
+        source: "RFC 9112, sections 3.2.3 and 3.2.4; this project for the MUST",
         tested: &[Wire],
         needs: &[],
         status: Active,

@@ -106,6 +106,22 @@ fn outlast(session: &mut Session<'_>, mut slow: Vec<Slow>, miss: CaseResult) {
     }
 }
 
+/// A server that has ended has given up all its clients, too, and keeps no deadline.
+fn lives_on(session: &mut Session<'_>, address: SocketAddr) -> Result<(), Stop> {
+    let request = session.request("GET", "/", "");
+    let (held, got) = match session.connect_to(address) {
+        Ok(mut client) => {
+            client.send(request);
+            let received = client.response("GET");
+            (matches!(received, Received::Response(_)), received.to_string())
+        }
+        Err(Stop::Error(text)) => (false, text),
+        Err(stop) => return Err(stop),
+    };
+    session.check("a request afterwards", "an answer", got, held);
+    Ok(())
+}
+
 /// What is right for a client that never gets to its end.
 const GIVEN_UP: &str =
     "408, or another refusal, and then a close, or a close alone, all within a deadline";
@@ -195,6 +211,7 @@ fn tmo_01_unfinished_heads(session: &mut Session<'_>) -> Result<(), Stop> {
         false => None,
     };
     outlast(session, slow, CaseResult::Fail);
+    lives_on(session, apart.address)?;
     if let Some(mut client) = in_hand {
         let received = client.response_within("GET", session.patience().deadline);
         let held = matches!(received, Received::Response(_));
@@ -236,7 +253,7 @@ fn tmo_02_dripping_heads(session: &mut Session<'_>) -> Result<(), Stop> {
     let name = "fields without end behind a served request";
     slow.extend(Slow::later(session, apart.address, name, fields, b"x-a: b\r\n")?);
     outlast(session, slow, CaseResult::Fail);
-    Ok(())
+    lives_on(session, apart.address)
 }
 
 fn tmo_03_stalled_bodies(session: &mut Session<'_>) -> Result<(), Stop> {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::control::{fresh_id, state, until};
 use super::{Client, Ended, Framing, Received, Response, Session, Stop, When, WireCheck};
 use crate::rule::{Bound, Need};
+use crate::verdict::{CaseResult, Kind};
 
 pub(crate) const CHECKS: &[WireCheck] = &[
     check("KA-01", When::Beside, ka_01_persists),
@@ -197,9 +198,14 @@ fn closes_after(session: &mut Session<'_>, name: &str, request: Vec<u8>) -> Resu
     session.check(name, "an answer, then a close", got, held);
     let says = response.field("connection");
     let got = says.map_or("no Connection field".to_owned(), |says| format!("Connection: {says}"));
-    // A response of HTTP/1.0 says so by its version.
-    let held = says_close(response) || response.version == "HTTP/1.0";
-    session.check(name, "a response that says close", got, held);
+    // A response of HTTP/1.0 says so by its version. Of others RFC 9112, section 9.6, says SHOULD; one
+    // that says the opposite shows that nobody has read the request's option.
+    let result = match says_close(response) || response.version == "HTTP/1.0" {
+        true => CaseResult::Pass,
+        false if response.lists("connection", "keep-alive") => CaseResult::Fail,
+        false => CaseResult::Warn,
+    };
+    session.case(name, Kind::Behave, result, "a response that says close", &got);
     Ok(ended != Ended::Open)
 }
 

@@ -1,12 +1,13 @@
 //! `Session`: one rule at work on one server. It connects, tries cases, and keeps the evidence.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use crate::rule::Need;
-use crate::verdict::{Case, CaseResult, Kind, Reason};
+use crate::verdict::{Case, CaseResult, Event, Kind, Reason};
 use crate::wire::client::Trace;
 use crate::wire::{Client, Ended, Patience, Received, Response, Target};
 
@@ -21,6 +22,7 @@ pub struct Session<'a> {
     pub target: &'a Target,
     pub(crate) cases: Vec<Case>,
     trace: Trace,
+    evidence: Vec<Event>,
     connections: usize,
     /// How many cases have waited in vain, here and on the server as a whole.
     pub(crate) vain: u32,
@@ -107,6 +109,7 @@ impl<'a> Session<'a> {
             target,
             cases: Vec::new(),
             trace: Trace::new(),
+            evidence: Vec::new(),
             connections: 0,
             vain: 0,
             vain_in_all: vain_in_all.clone(),
@@ -186,24 +189,30 @@ impl<'a> Session<'a> {
     ///
     /// When the server takes no connection, or the run has taken as long as it may.
     pub fn connect(&mut self) -> Result<Client, Stop> {
-        self.connect_to(self.target.address)
+        self.open(self.target.address, self.patience())
     }
 
-    /// Connects to another server of the kind; see [`Launcher`](crate::wire::Launcher).
+    /// Connects to another server of the kind; see [`Launcher`](crate::wire::Launcher). It has kept
+    /// nobody waiting yet, and is waited for with whole patience.
     ///
     /// # Errors
     ///
     /// As [`Session::connect`].
-    pub fn connect_to(&mut self, address: std::net::SocketAddr) -> Result<Client, Stop> {
+    pub fn connect_to(&mut self, address: SocketAddr) -> Result<Client, Stop> {
+        let signal = self.target.patience.signal;
+        self.open(address, Patience { signal, ..self.patience() })
+    }
+
+    fn open(&mut self, address: SocketAddr, patience: Patience) -> Result<Client, Stop> {
         self.has_time()?;
         self.connections += 1;
-        Client::connect(address, self.connections, &self.trace, self.patience())
+        Client::connect(address, self.connections, &self.trace, patience)
             .map_err(|error| Stop::Error(format!("cannot connect to {address}: {error}")))
     }
 
     /// Connects from another address of this machine; none, where it has no such address.
     pub(crate) fn connect_from(&mut self, source: std::net::Ipv4Addr) -> Option<Client> {
-        let std::net::SocketAddr::V4(address) = self.target.address else { return None };
+        let SocketAddr::V4(address) = self.target.address else { return None };
         self.connections += 1;
         Client::connect_from(source, address, self.connections, &self.trace, self.patience()).ok()
     }
@@ -361,7 +370,8 @@ impl<'a> Session<'a> {
         self.case(name, Kind::Behave, result, expected, &got);
     }
 
-    /// Adds a case. What happened on the connections since the last one is its evidence.
+    /// Adds a case. What happened on the connections since the last one is its evidence; where that is
+    /// nothing, it is about the same as the last one.
     pub fn case(
         &mut self,
         name: &str,
@@ -376,6 +386,9 @@ impl<'a> Session<'a> {
         }
         self.since = Instant::now();
         let trace = self.trace.take();
+        if !trace.is_empty() {
+            self.evidence = trace;
+        }
         self.connections = 0;
         self.cases.push(Case {
             name: name.to_owned(),
@@ -383,7 +396,7 @@ impl<'a> Session<'a> {
             result,
             expected: expected.to_owned(),
             got: got.to_string(),
-            trace: if result == CaseResult::Pass { Vec::new() } else { trace },
+            trace: if result == CaseResult::Pass { Vec::new() } else { self.evidence.clone() },
         });
     }
 }

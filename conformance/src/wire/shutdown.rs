@@ -286,7 +286,8 @@ fn slow_ones(session: &mut Session<'_>, doomed: &mut Doomed) -> Result<Slow, Sto
 /// Clients that send request after request while the server shuts down, and slow requests that have
 /// begun right before it does. Gives what went wrong with the first, and the others.
 fn race(session: &mut Session<'_>, doomed: &mut Doomed) -> Result<(Vec<String>, Slow), Stop> {
-    let (address, patience) = (doomed.address, session.patience());
+    // With whole patience: who waits in the listener's queue hears of it when the server is gone.
+    let (address, patience) = (doomed.address, session.target.patience);
     let (request, answers) = (session.request("GET", "/", ""), AtomicUsize::new(0));
     thread::scope(|scope| {
         let racers: Vec<_> = (0..RACERS)

@@ -32,6 +32,8 @@ pub(crate) fn twins() -> Vec<Twin> {
         Twin::new("TMO-06", "places, round 1: 8 were", || limited(Full::Refuses)).limited_to(40),
         Twin::new("TMO-07", "closed its sending side", good),
         Twin::new("TMO-08", "a handler without end", good),
+        mortal("TMO-01"),
+        mortal("TMO-02"),
         guarded("TMO-01", "behind a served request", |guard| guard.first_only = true),
         guarded("TMO-01", "slower than any head", |guard| guard.never_ends = true),
         guarded("TMO-02", "a byte a second", |guard| guard.restarts = true),
@@ -94,6 +96,21 @@ fn guarded(rule: &'static str, says: &'static str, fault: fn(&mut Guard)) -> Twi
     fault(&mut guard);
     let serve = move |client, server| guard.serve(client, server);
     Twin::new(rule, says, move || Box::new(Proxied::start(good(), serve)))
+}
+
+/// It ends with the first client that it gives up.
+fn mortal(rule: &'static str) -> Twin {
+    Twin::new(rule, "a request afterwards", || {
+        let ended = Arc::new(AtomicBool::new(false));
+        let serve = move |client: TcpStream, server: SocketAddr| {
+            if !ended.load(Ordering::Acquire) {
+                let began = Instant::now();
+                Guard::default().serve(client, server);
+                ended.fetch_or(began.elapsed() > LIMIT, Ordering::Release);
+            }
+        };
+        Box::new(Proxied::start(good(), serve))
+    })
 }
 
 impl Guard {

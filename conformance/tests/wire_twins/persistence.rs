@@ -242,6 +242,9 @@ fn ka_02() -> Vec<Twin> {
         Twin::back("KA-02", "no Connection field", |bytes| {
             without(bytes, b"connection: close\r\n");
         }),
+        Twin::back("KA-02", "close: Connection: keep-alive", |bytes| {
+            replace(bytes, b"connection: close\r\n", b"connection: keep-alive\r\n");
+        }),
         Twin::front("KA-02", "requests behind a last one", |bytes| {
             replace(bytes, b"Connection: close\r\n\r\nGET", b"\r\nGET");
         }),

@@ -1,7 +1,8 @@
 //! `ENTRANTS`: the servers of the scoreboard, where each comes from, and how it is started.
 //!
-//! They are started as their users start them, with one difference: no client is a trusted proxy.
-//! Some trust this machine's own address unless told otherwise, and the suite calls from there.
+//! They are started as their users start them, but no client is a trusted proxy: some trust this
+//! machine's own address unless told otherwise, and the suite calls from there. And what is built
+//! here has a bound of memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,10 @@ const PACKAGES: &[&str] = &[
     "waitress==3.0.2",
     "granian==2.8.7",
 ];
+
+/// The most memory, in bytes, that a program of the folder `bench` may take: trillium would take all
+/// that there is.
+const MEMORY: u64 = 8 << 30;
 
 /// Nobody has this address, which is meant for documents.
 const NOBODY: &str = "192.0.2.1";
@@ -141,7 +146,7 @@ pub(super) fn ready(entrant: &Entrant) -> Result<Ready, String> {
         }),
         Source::Bench(program, package) => Ok(Ready {
             version: locked(package)?,
-            command: format!("bench/target/release/{program} {{port}}"),
+            command: format!("prlimit --as={MEMORY} bench/target/release/{program} {{port}}"),
         }),
         Source::Python(package, command) => {
             environment().as_ref().map_err(String::clone)?;

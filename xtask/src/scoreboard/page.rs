@@ -11,10 +11,11 @@ by `cargo xtask scoreboard`, which also leaves `target/scoreboard/index.html`, w
 can be opened down to the bytes.
 
 Each server runs the probe application of [`conformance/probe.md`](../conformance/probe.md) as far
-as it can, and is started as its users start it, in one process, with one difference: no client is
-taken for a trusted proxy. nginx and lighttpd answer with a few bytes of their own, so that what
-takes an application is skipped there. A rule is not a law: many are this project's own choice, and
-say so in the [specification](specification.md). Read the [notes](#notes) before you judge.
+as it can, and is started as its users start it, in one process, but for two things: no client is
+taken for a trusted proxy, and programs written for this page have a bound of memory. nginx and
+lighttpd answer with a few bytes of their own, so that what takes an application is skipped there. A
+rule is not a law: many are this project's own choice, and say so in the
+[specification](specification.md). Read the [notes](#notes) before you judge.
 ";
 
 /// Writes the page: the suite's tables, who is missing, and the notes of the page as it was.
