@@ -14,6 +14,7 @@ use gateway_core::{
     App, Body, BodyLimit, Client, Departure, Error, Fault, JoinError, Request, Response, Sleep,
     sleep, sleep_until,
 };
+use http::request::Parts;
 use http::{Extensions, HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -78,14 +79,14 @@ pub(crate) fn answer<A: App>(
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
     // Little, so that it is compiled into hyper's own code: all else comes with the first poll. This
     // can't wait, for hyper reads on before that.
-    let body = request.body();
+    let (head, body) = request.into_parts();
     let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
     exchanges.slot.message().has_body(length);
     Exchange {
         exchanges,
         call: A::call,
-        version: request.version(),
-        handler: Handler::Arrived { request: Some(request) },
+        version: head.version,
+        handler: Handler::Arrived { request: Some((head, body)) },
         in_hand: None,
         asked: Asked::Nothing,
         is_refused: false,
@@ -101,7 +102,7 @@ pin_project! {
     enum Handler<'a, F> {
         // Looked at, and handed to the app, with the first poll: requests are large, and each move of
         // one costs as much as a look at its fields.
-        Arrived { request: Option<http::Request<Incoming>> },
+        Arrived { request: Option<(Parts, Incoming)> },
         Called { #[pin] future: F },
         // Whatever is rare.
         Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
@@ -119,20 +120,19 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
         asked: &mut Asked,
     ) -> Result<(), Error> {
         let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
-        let Some(request) = place else { return Ok(()) };
+        let Some((head, body)) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
         let limits = &slot.shared().limits;
-        let admitted = slot.message().admit().and_then(|()| strict::admit(request, host, limits));
+        let admitted = slot.message().admit().and_then(|()| strict::admit(head, host, limits));
         *asked = admitted.inspect_err(|_| {
-            if !request.body().is_end_stream() {
+            if !body.is_end_stream() {
                 slot.gives_up_a_body();
             }
         })?;
         if let Some(attach) = attach {
-            attach(request.extensions_mut());
+            attach(&mut head.extensions);
         }
-        let Some(request) = place.take() else { return Ok(()) };
-        let (mut head, body) = request.into_parts();
+        let Some((mut head, body)) = place.take() else { return Ok(()) };
         let body = match body.is_end_stream() {
             true => Body::empty(),
             false => arriving(&mut head.extensions, body, slot),

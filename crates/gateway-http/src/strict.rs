@@ -8,6 +8,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
@@ -37,41 +38,37 @@ pub(crate) enum Asked {
 ///
 /// The client's fault: 400; 414 and 431 for a head that is too large; 417 and 501 for what it asks
 /// and nobody here does.
-pub(crate) fn admit<B>(
-    request: &mut http::Request<B>,
-    hosts: &KnownHost,
-    limits: &Limits,
-) -> Result<Asked, Error> {
+pub(crate) fn admit(head: &mut Parts, hosts: &KnownHost, limits: &Limits) -> Result<Asked, Error> {
     let mut upgrades = false;
-    check_size(request, limits)?;
-    if request.version() <= Version::HTTP_11 {
-        check_target(request)?;
-        upgrades = check_fields(request, hosts)?;
+    check_size(head, limits)?;
+    if head.version <= Version::HTTP_11 {
+        check_target(head)?;
+        upgrades = check_fields(head, hosts)?;
     }
-    let asked: fn(Claim) -> Asked = if *request.method() == Method::CONNECT {
+    let asked: fn(Claim) -> Asked = if head.method == Method::CONNECT {
         Asked::Connect
-    } else if upgrades && asks_for_upgrade(request) {
+    } else if upgrades && asks_for_upgrade(head) {
         Asked::Upgrade
-    } else if *request.method() == Method::HEAD {
+    } else if head.method == Method::HEAD {
         return Ok(Asked::Head);
     } else {
         return Ok(Asked::Nothing);
     };
     let claim = Claim::default();
-    request.extensions_mut().insert(claim.clone());
+    head.extensions.insert(claim.clone());
     Ok(asked(claim))
 }
 
 /// Checks what hyper has no limit for: the target's length, and how many fields there are on HTTP/2.
-fn check_size<B>(request: &http::Request<B>, limits: &Limits) -> Result<(), Error> {
-    let uri = request.uri();
+fn check_size(head: &Parts, limits: &Limits) -> Result<(), Error> {
+    let uri = &head.uri;
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
     if authority + path > limits.target_bytes {
         let message = format!("the target is longer than {} bytes", limits.target_bytes);
         return Err(Error::client(StatusCode::URI_TOO_LONG, message));
     }
-    if request.headers().len() > limits.head_fields {
+    if head.headers.len() > limits.head_fields {
         let message = format!("the head has more than {} fields", limits.head_fields);
         return Err(Error::client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
@@ -79,9 +76,9 @@ fn check_size<B>(request: &http::Request<B>, limits: &Limits) -> Result<(), Erro
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields<B>(request: &mut http::Request<B>, known: &KnownHost) -> Result<bool, Error> {
+fn check_fields(head: &mut Parts, known: &KnownHost) -> Result<bool, Error> {
     let (mut host, mut hosts, mut codings, mut upgrades) = (None, 0, 0, false);
-    for (name, value) in request.headers() {
+    for (name, value) in &head.headers {
         if name == HOST {
             hosts += 1;
             host = Some(value);
@@ -97,13 +94,13 @@ fn check_fields<B>(request: &mut http::Request<B>, known: &KnownHost) -> Result<
     if codings > 1 {
         return Err(malformed("the body is chunked more than once"));
     }
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(malformed("a request has exactly one Host field"));
     }
     if host.is_some_and(|host| !known.admits(host.as_bytes())) {
         return Err(malformed("the Host field is not a host and a port"));
     }
-    obey_authority(request)?;
+    obey_authority(head)?;
     Ok(upgrades)
 }
 
@@ -230,10 +227,10 @@ fn malformed(message: &'static str) -> Error {
 }
 
 /// RFC 9112, section 3.2: which form of the target goes with which method.
-fn check_target<B>(request: &http::Request<B>) -> Result<(), Error> {
-    let uri = request.uri();
+fn check_target(head: &Parts) -> Result<(), Error> {
+    let uri = &head.uri;
     let path = uri.path_and_query().map_or("", |target| target.as_str());
-    let fits = match *request.method() {
+    let fits = match head.method {
         Method::CONNECT => {
             let whole = |authority: &Authority| {
                 !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0)
@@ -351,20 +348,20 @@ fn name_end(value: &[u8]) -> usize {
 }
 
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
-fn obey_authority<B>(request: &mut http::Request<B>) -> Result<(), Error> {
-    let Some(authority) = request.uri().authority() else { return Ok(()) };
+fn obey_authority(head: &mut Parts) -> Result<(), Error> {
+    let Some(authority) = head.uri.authority() else { return Ok(()) };
     let host = HeaderValue::from_str(authority.as_str())?;
-    request.headers_mut().insert(HOST, host);
+    head.headers.insert(HOST, host);
     Ok(())
 }
 
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
-fn asks_for_upgrade<B>(request: &mut http::Request<B>) -> bool {
-    let asks = request.version() == Version::HTTP_11
-        && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+fn asks_for_upgrade(head: &mut Parts) -> bool {
+    let asks = head.version == Version::HTTP_11
+        && options(&head.headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {
-        request.headers_mut().remove(UPGRADE);
+        head.headers.remove(UPGRADE);
     }
     asks
 }
@@ -408,12 +405,12 @@ fn strip(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Parts {
         let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(Body::empty()).unwrap()
+        request.body(()).unwrap().into_parts().0
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
@@ -430,7 +427,7 @@ mod tests {
         assert_eq!(status("GET", "/", &[]), 400);
         assert_eq!(status("GET", "/", &[("host", "a"), ("host", "a")]), 400);
         let mut old = request("GET", "/", &[]);
-        *old.version_mut() = Version::HTTP_10;
+        old.version = Version::HTTP_10;
         assert!(admit(&mut old, &KnownHost::default(), &Limits::default()).is_ok());
     }
 
@@ -477,7 +474,7 @@ mod tests {
     fn the_authority_in_the_target_is_the_host() {
         let mut request = request("GET", "http://b:1/c", &[("host", "a")]);
         admit(&mut request, &KnownHost::default(), &Limits::default()).unwrap();
-        assert_eq!(request.headers()[HOST], "b:1");
+        assert_eq!(request.headers[HOST], "b:1");
     }
 
     #[test]
@@ -508,7 +505,7 @@ mod tests {
             admit(&mut one, &KnownHost::default(), &Limits::default()).unwrap(),
             Asked::Nothing
         ));
-        assert!(!one.headers().contains_key(UPGRADE));
+        assert!(!one.headers.contains_key(UPGRADE));
     }
 
     #[test]
@@ -527,7 +524,7 @@ mod tests {
         );
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
         assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(false)));
-        drop(crate::upgrade(&mut upgrade));
+        drop(crate::upgrade(&mut Request::from_parts(upgrade, Body::empty())));
         assert_eq!(answer(&upgraded, 101), Ok(true));
     }
 
