@@ -92,7 +92,8 @@ fn plain(body: impl Into<Body>) -> Response {
 
 /// What has arrived, as text.
 fn described(request: &Request) -> String {
-    let head = (request.method(), request.uri(), request.version());
+    let mount = request.extensions().get::<gateway_wsgi::ScriptName>();
+    let head = (request.method(), request.uri(), request.version(), mount);
     let address = peer().and_then(|peer| peer.address()).map(|address| address.ip());
     format!("{head:?}\n{address:?}\n{:#?}\n", request.headers())
 }

@@ -50,6 +50,7 @@ use gateway_core::App;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use request::Input;
+pub use request::ScriptName;
 use watch::Interruptible;
 
 /// An app as a WSGI 1 callable.

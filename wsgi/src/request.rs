@@ -25,8 +25,8 @@ pub(crate) fn read(
         |key| PyKeyError::new_err(format!("the environ has no {key}: PEP 3333 asks for it"));
     let required = |key| text(environ, key)?.ok_or_else(|| missing(key));
     let method = required("REQUEST_METHOD")?;
-    let path = text(environ, "SCRIPT_NAME")?.unwrap_or_default()
-        + &text(environ, "PATH_INFO")?.unwrap_or_default();
+    let mount = text(environ, "SCRIPT_NAME")?.unwrap_or_default();
+    let path = text(environ, "PATH_INFO")?.unwrap_or_default();
     let query = text(environ, "QUERY_STRING")?.unwrap_or_default();
     let version = text(environ, "SERVER_PROTOCOL")?;
     let scheme = required("wsgi.url_scheme")?;
@@ -64,6 +64,7 @@ pub(crate) fn read(
         let address = address.map(|address| SocketAddr::new(address, port));
         client.introduce(Peer::new(None, address, None));
         let watch = Watch::new(&client);
+        request.extensions_mut().insert(ScriptName(mount));
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(watch.clone());
         let input = Input { stream: has_end.then_some(stream), watch: watch.clone() };
@@ -71,6 +72,12 @@ pub(crate) fn read(
     };
     Ok(parsed())
 }
+
+/// Where the app is mounted, among the extensions of its requests: what a link of its own has before the
+/// path. It is empty at the root, and else has no slash at its end. As the server gives it: without
+/// escapes, and in Latin-1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptName(pub String);
 
 /// What is said where a body would be lost.
 const UNREADABLE: &str = "this server reads no chunked body: send a content-length";

@@ -41,10 +41,10 @@ def call(environ):
 
 
 class Requests(unittest.TestCase):
-    def test_script_name_is_part_of_the_path(self):
-        status, text = call(environ("/request", SCRIPT_NAME="/test"))
-        self.assertIn(b"/test/request,", text)
+    def test_script_name_is_told_and_no_part_of_the_path(self):
+        text = call(environ("/test/request", SCRIPT_NAME="/mounted"))[1]
         self.assertIn(b"http://127.0.0.1/test/request,", text)
+        self.assertIn(b'Some(ScriptName("/mounted"))', text)
 
     def test_path_without_anything_is_the_root(self):
         self.assertEqual(call(environ("", SCRIPT_NAME=""))[0], "200 OK")
