@@ -4,7 +4,6 @@
 //! stands behind one that is spoiled, and so must never be served. With the probe application its
 //! calls are counted; without, the answers are.
 
-use std::thread;
 use std::time::Duration;
 
 use super::client::find;
@@ -787,9 +786,7 @@ fn ordered(
     let mut client = session.connect()?;
     let (last, before) = pieces.split_last().expect("a request");
     for piece in before {
-        client.send(piece);
-        // It only lets the server see the piece by itself.
-        thread::sleep(session.patience().poll);
+        client.send_apart(piece);
     }
     client.send([*last, &follow_up(session)].concat());
     let method = if find(pieces[0], b"HEAD ") == Some(0) { "HEAD" } else { method };

@@ -1,9 +1,11 @@
 //! `Client`: sends what it is told to, byte for byte, and keeps a record of both ways.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
@@ -247,6 +249,37 @@ impl Client {
         }
         self.trace.add(self.number, What::Sent(Excerpt::of(&bytes[..sent])));
         sent
+    }
+
+    /// Sends bytes, and waits until the server's program has read them, so that it sees them by
+    /// themselves: the system counts what is still unread. One that does not read is waited for as
+    /// long as [`Patience::silence`], and one whose socket is not of this machine not at all.
+    pub fn send_apart(&mut self, bytes: impl AsRef<[u8]>) -> usize {
+        let sent = self.send(bytes);
+        let until = Instant::now() + self.patience.silence;
+        while self.is_unread() && Instant::now() < until {
+            thread::sleep(self.patience.poll);
+        }
+        sent
+    }
+
+    /// Whether bytes are still on their way, or in the queue of the server's socket.
+    fn is_unread(&self) -> bool {
+        let ends = [self.stream.local_addr(), self.stream.peer_addr()];
+        let [Ok(ours), Ok(theirs)] = ends else { return false };
+        // Two ports of this machine make one connection.
+        let [ours, theirs] = [ours, theirs].map(|end| format!(":{:04X}", end.port()));
+        let holds = |line: &str| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let (Some(from), Some(to)) = (words.next(), words.next()) else { return false };
+            let queues = words.nth(1).and_then(|queues| queues.split_once(':'));
+            let Some((sending, received)) = queues else { return false };
+            let is = |one: &str, other: &str| from.ends_with(one) && to.ends_with(other);
+            let empty = |queue: &str| queue.bytes().all(|digit| digit == b'0');
+            is(&ours, &theirs) && !empty(sending) || is(&theirs, &ours) && !empty(received)
+        };
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+        tables.into_iter().flatten().any(|table| table.lines().any(holds))
     }
 
     /// Sends bytes in pieces, each a segment of its own.
@@ -547,4 +580,47 @@ fn parse_field(line: &[u8]) -> Result<(String, Vec<u8>), String> {
         return Err(bad());
     }
     Ok((name.to_owned(), value.trim_ascii().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn client(listener: &TcpListener) -> (Client, TcpStream) {
+        let address = listener.local_addr().unwrap();
+        let client = Client::connect(address, 1, &Trace::new(), Patience::scaled(1.0)).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn what_is_sent_apart_is_read_apart() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let (mut client, mut server) = client(&listener);
+            let reads = thread::spawn(move || {
+                let mut buf = [0; 64];
+                let reads = std::iter::repeat_with(|| server.read(&mut buf).unwrap());
+                reads.take_while(|read| *read > 0).collect::<Vec<_>>()
+            });
+            for piece in [&b"a"[..], b"bcd", b"e", b"fg", b"h"] {
+                client.send_apart(piece);
+            }
+            client.finish();
+            assert_eq!(reads.join().unwrap(), [1, 3, 1, 2, 1]);
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_is_waited_for_and_then_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut client, server) = client(&listener);
+        let began = Instant::now();
+        assert_eq!(client.send_apart(b"unread"), 6);
+        assert!(began.elapsed() >= client.patience.silence);
+        assert!(client.is_unread());
+        drop(server);
+        assert!(!client.is_unread());
+    }
 }

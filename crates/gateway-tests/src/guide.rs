@@ -8,6 +8,27 @@ const COMPIO: &str = "\n## The same on a real runtime: compio\n";
 /// How many lines of code an adapter may have.
 const BUDGET: usize = 40;
 
+/// Three tests that a part of the guide shows the code beside it: see [`Guide`].
+#[macro_export]
+macro_rules! guide_tests {
+    ($guide:expr) => {
+        #[test]
+        fn every_block_of_the_guide_is_code_that_runs_here() {
+            $guide.shows_code_that_runs();
+        }
+
+        #[test]
+        fn the_guide_shows_the_whole_adapter() {
+            $guide.shows_the_whole_adapter();
+        }
+
+        #[test]
+        fn the_adapter_keeps_to_its_budget_as_the_guide_says() {
+            $guide.says_how_long_it_is();
+        }
+    };
+}
+
 /// A part of the guide, and the source of a test file. Three comments mark what the guide counts:
 /// where the adapter starts, where it ends, and the rules that what is beneath it ends with.
 pub struct Guide {

@@ -264,24 +264,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn guide() -> Guide {
-        Guide::on_compio(include_str!("compio.rs"))
-    }
-
-    #[test]
-    fn every_block_of_the_guide_is_code_that_runs_here() {
-        guide().shows_code_that_runs();
-    }
-
-    #[test]
-    fn the_guide_shows_the_whole_adapter() {
-        guide().shows_the_whole_adapter();
-    }
-
-    #[test]
-    fn the_adapter_keeps_to_its_budget_as_the_guide_says() {
-        guide().says_how_long_it_is();
-    }
+    gateway_tests::guide_tests!(Guide::on_compio(include_str!("compio.rs")));
 
     #[test]
     fn io_uring_is_picked_where_the_system_has_it() {

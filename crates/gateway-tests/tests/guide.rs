@@ -518,24 +518,7 @@ mod tests {
         lock(&host.0.runtime.alarms).set.len()
     }
 
-    fn guide() -> Guide {
-        Guide::on_std(include_str!("guide.rs"))
-    }
-
-    #[test]
-    fn every_block_of_the_guide_is_code_that_runs_here() {
-        guide().shows_code_that_runs();
-    }
-
-    #[test]
-    fn the_guide_shows_the_whole_adapter() {
-        guide().shows_the_whole_adapter();
-    }
-
-    #[test]
-    fn the_adapter_keeps_to_its_budget_as_the_guide_says() {
-        guide().says_how_long_it_is();
-    }
+    gateway_tests::guide_tests!(Guide::on_std(include_str!("guide.rs")));
 
     #[test]
     fn a_sleep_does_not_end_early() {

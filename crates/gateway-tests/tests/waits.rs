@@ -1,15 +1,18 @@
 //! Timers, joins, selects, budgets: what a coroutine may rely on while it waits.
 
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, poll_fn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gateway_core::{Host, YIELDS_PER_POLL, sleep, sleep_until, spawn, timeout};
+use gateway_core::{
+    Coroutine, Host, Trampoline, YIELDS_PER_POLL, Yield, sleep, sleep_until, spawn, timeout,
+};
 use gateway_net::{TcpListener, TcpStream};
 use gateway_tests::on_every_host;
 
@@ -158,14 +161,28 @@ fn ten_thousand_sleeps_are_polled_twice_each(host: impl Host) {
     assert!(polls <= 2 * SLEEPS + 40 * spent, "{polls} polls for {SLEEPS} sleeps");
 }
 
+/// A trampoline whose timers are over when the bell has rung. It wakes nobody.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Trampoline for Bell {
+    fn bounce(&self, _: Yield<'_>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    }
+}
+
 fn a_timeout_asks_the_future_first_and_drops_it_last(host: impl Host) {
     host.run(async {
         assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
         // Both have come by the time that it is polled again.
-        let (done, told) = futures_channel::oneshot::channel();
-        let mut both = pin!(timeout(Duration::from_millis(200), told));
+        let (clock, (done, told)) = (Arc::<Bell>::default(), futures_channel::oneshot::channel());
+        let waits = timeout(Duration::from_secs(3600), told);
+        let mut both = pin!(Coroutine::new(clock.clone(), waits));
         assert!(poll_fn(|cx| Poll::Ready(both.as_mut().poll(cx).is_pending())).await);
-        sleep(Duration::from_millis(200)).await;
+        clock.0.store(true, Ordering::Relaxed);
         done.send(7).unwrap();
         assert_eq!(both.await, Ok(Ok(7)));
         let dropped = Arc::new(());
