@@ -106,7 +106,6 @@ struct Waiting {
 
 impl Client {
     /// One stream of this connection: it hears what the connection does, and may leave by itself.
-    #[cold]
     #[must_use]
     pub fn stream(&self) -> Client {
         Client(Arc::new(Shared { connection: Some(self.clone()), ..Shared::default() }))

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use gateway_core::{Direction, Socket, poll_io, sleep, unblock};
@@ -95,7 +95,7 @@ impl<F: Family> Stream<F> {
     ///
     /// # Errors
     ///
-    /// The system's, and what `take` returns.
+    /// The system's, and those of `take`, of whatever kind: what it has seen does not come again.
     ///
     /// # Cancel safety
     ///
@@ -107,9 +107,10 @@ impl<F: Family> Stream<F> {
         mut cursor: ReadBufCursor<'_>,
         mut take: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> Poll<io::Result<()>> {
-        poll_io(&mut self.socket, Direction::Read, cx, |fd| {
-            Ok(((), cursor::fill(fd, &mut cursor, |came| take(came))?))
-        })
+        let read = poll_io(&mut self.socket, Direction::Read, cx, |fd| {
+            cursor::fill(fd, &mut cursor, |came| take(came))
+        });
+        Poll::Ready(ready!(read)?)
     }
 
     /// Closes the sending side: the peer reads to the end, and may go on sending.

@@ -1,5 +1,6 @@
 //! Portable sockets: three trait families, many coroutines, every ending.
 
+use std::future::poll_fn;
 use std::io;
 
 use futures_util::future::{join, join_all};
@@ -18,6 +19,7 @@ on_every_host!(2:
     large_transfers_both_ways_at_once_lose_nothing,
     readiness_arms_again_for_every_byte,
     a_read_that_is_given_up_loses_nothing,
+    a_read_with_a_look_takes_what_the_look_says,
     many_buffers_go_out_in_order,
     a_peer_that_resets_is_an_error_not_an_end,
     a_thousand_connections_come_and_go,
@@ -209,6 +211,32 @@ fn a_read_that_is_given_up_loses_nothing(host: impl Host) {
             assert_eq!(read.expect("a wake-up was lost").unwrap(), 1);
             assert_eq!(byte, [n]);
         }
+    });
+}
+
+fn a_read_with_a_look_takes_what_the_look_says(host: impl Host) {
+    host.run(async {
+        let (mut client, mut server) = pair().await;
+        let mut look = async |take: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| {
+            let mut space = [0; 8];
+            let mut buf = hyper::rt::ReadBuf::new(&mut space);
+            poll_fn(|cx| server.poll_read_some(cx, buf.unfilled(), &mut *take)).await?;
+            io::Result::Ok(buf.filled().to_vec())
+        };
+        client.write_all(b"taken").await.unwrap();
+        let mut change = |came: &mut [u8]| {
+            came.make_ascii_uppercase();
+            Ok(came.len() - 1)
+        };
+        assert_eq!(look(&mut change).await.unwrap(), b"TAKE");
+        // Its errors are never taken for the system's, which would wait, or read once more.
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted] {
+            client.write_all(b"!").await.unwrap();
+            let refused = look(&mut |_| Err(kind.into())).await;
+            assert_eq!(refused.unwrap_err().kind(), kind);
+        }
+        client.close().await.unwrap();
+        assert_eq!(look(&mut |came| Ok(came.len() + 9)).await.unwrap(), b"", "the end");
     });
 }
 
