@@ -17,12 +17,16 @@
 //! To notice "drained" saves one system call per small request: the read that would only have said
 //! `EAGAIN`. A host that caches readiness must clear it within the very call that made the attempt,
 //! so [`Operation::attempt`] reports both "drained" and "blocked" as `WouldBlock`. The loop that
-//! joins waiting and attempting stands once, in [`Io::poll`](crate::Io::poll).
+//! joins waiting and attempting stands once, in `Registered::poll`.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+/// How often one poll attempts an operation, while its host says each time that another attempt is
+/// worth making.
+const ATTEMPTS_PER_POLL: u32 = 16;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +95,10 @@ pub trait Reactor: 'static {
     /// wakers, and closes the descriptor.
     type Socket: AsFd + Send + Sync + 'static;
 
+    /// Whether [`attempt`](Self::attempt) is always left out while the host knows that the socket is
+    /// not ready. To attempt is then the cheaper question, so it is asked first after a wait.
+    const CACHES_READINESS: bool = false;
+
     /// Takes a descriptor in non-blocking mode, of any kind: a listening socket, too. Called on the
     /// socket's first use, be it ready or not.
     ///
@@ -126,25 +134,75 @@ pub trait Reactor: 'static {
 /// A socket in its host's form, whichever that is.
 pub(crate) trait Registered: Send + Sync {
     fn fd(&self) -> BorrowedFd<'_>;
-    fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    fn attempt(&self, operation: &mut Operation<'_>) -> Attempt;
+
+    /// Attempts the operation, waiting for readiness in between. `drained` says whether the next
+    /// attempt would block, before and after.
+    fn poll(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>;
 }
 
 struct RegisteredWith<R: Reactor>(R::Socket);
+
+impl<R: Reactor> RegisteredWith<R> {
+    /// One round of waiting, where that is needed, and attempting.
+    #[inline]
+    fn round(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Attempt>> {
+        if *drained && R::poll_ready(&self.0, operation.direction, cx)?.is_pending() {
+            *drained = !R::CACHES_READINESS;
+            return Poll::Pending;
+        }
+        operation.last = Attempt::Blocked;
+        // Dropped where it is known to be an error, which costs less.
+        if let Err(error) = R::attempt(&self.0, operation) {
+            drop(error);
+        }
+        *drained = operation.last != Attempt::Done;
+        Poll::Ready(Ok(operation.last))
+    }
+
+    /// Further rounds.
+    #[cold]
+    fn again(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        for _ in 1..ATTEMPTS_PER_POLL {
+            if ready!(self.round(operation, drained, cx))? != Attempt::Blocked {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // Ready again and again, and nothing to be had: others get their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
 
 impl<R: Reactor> Registered for RegisteredWith<R> {
     fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        R::poll_ready(&self.0, direction, cx)
-    }
-
-    fn attempt(&self, operation: &mut Operation<'_>) -> Attempt {
-        operation.last = Attempt::Blocked;
-        let _ = R::attempt(&self.0, operation);
-        operation.last
+    fn poll(
+        &self,
+        operation: &mut Operation<'_>,
+        drained: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match ready!(self.round(operation, drained, cx))? {
+            Attempt::Blocked => self.again(operation, drained, cx),
+            Attempt::Done | Attempt::Drained => Poll::Ready(Ok(())),
+        }
     }
 }
 

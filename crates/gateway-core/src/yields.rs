@@ -18,11 +18,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use crate::socket::{Attempt, Direction, Operation, Reactor, Socket};
-
-/// How often one poll attempts an operation, while its host says each time that another attempt is
-/// worth making.
-const ATTEMPTS_PER_POLL: u32 = 16;
+use crate::socket::{Direction, Operation, Reactor, Socket};
 
 /// What a coroutine waits for. Closed: no kind is optional, and a new kind is a new version of the
 /// contract, so that the compiler tells every host.
@@ -74,6 +70,9 @@ impl Timer {
     /// For hosts: polls the host's timer, arming it with `arm` where that is needed.
     ///
     /// `arm`'s future must not finish before the deadline that it is given.
+    // Not inlined, here and in `start`: sockets are what a host is asked for most, and should find
+    // its `bounce` small.
+    #[inline(never)]
     pub fn poll<F>(
         &mut self,
         cx: &mut Context<'_>,
@@ -126,21 +125,10 @@ impl Io<'_> {
     ///
     /// What the reactor reports. The operation's own errors are its result, and never pass through
     /// here.
+    #[inline]
     pub fn poll<R: Reactor>(mut self, reactor: &R, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (registered, drained) = self.socket.registered(reactor, self.operation.direction())?;
-        for _ in 0..ATTEMPTS_PER_POLL {
-            if *drained {
-                ready!(registered.poll_ready(self.operation.direction(), cx))?;
-            }
-            let attempt = registered.attempt(&mut self.operation);
-            *drained = attempt != Attempt::Done;
-            if attempt != Attempt::Blocked {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        // Ready again and again, and nothing to be had: others get their turn first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        registered.poll(&mut self.operation, drained, cx)
     }
 }
 
@@ -165,6 +153,7 @@ impl Job {
     /// # Errors
     ///
     /// When `start` gives nothing: the host can't start it. The join handle then says so.
+    #[inline(never)]
     pub fn start<T>(
         self,
         start: impl FnOnce(Box<dyn FnOnce() + Send>) -> Option<T>,
@@ -198,6 +187,7 @@ impl Task {
     /// # Errors
     ///
     /// When `start` gives nothing: the host can't start it. The join handle then says so.
+    #[inline(never)]
     pub fn start<T>(self, start: impl FnOnce(Task) -> Option<T>) -> Poll<io::Result<()>> {
         started(start(self))
     }

@@ -15,7 +15,7 @@ use gateway_core::{
     sleep, sleep_until,
 };
 use http::request::Parts;
-use http::{Extensions, HeaderValue, StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -77,21 +77,14 @@ pub(crate) fn answer<A: App>(
     exchanges: &Exchanges<A>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Sent>, Infallible>> + Send {
-    // Little, so that it is compiled into hyper's own code: all else comes with the first poll. This
-    // can't wait, for hyper reads on before that.
+    // Little, so that it is compiled into hyper's own code: all else comes with the first poll. How
+    // long the body is can't wait, for hyper reads on before that.
     let (head, body) = request.into_parts();
-    let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-    exchanges.slot.message().has_body(length);
-    Exchange {
-        exchanges,
-        call: A::call,
-        version: head.version,
-        handler: Handler::Arrived { request: Some((head, body)) },
-        in_hand: None,
-        asked: Asked::Nothing,
-        is_refused: false,
-        due: None,
+    if !body.is_end_stream() {
+        return Exchange::arriving(exchanges, A::call, head, body);
     }
+    exchanges.slot.message().has_body(Some(0));
+    Exchange::new(exchanges, A::call, Request::from_parts(head, Body::empty()))
 }
 
 type Handled = Result<Response, Error>;
@@ -102,7 +95,7 @@ pin_project! {
     enum Handler<'a, F> {
         // Looked at, and handed to the app, with the first poll: requests are large, and each move of
         // one costs as much as a look at its fields.
-        Arrived { request: Option<(Parts, Incoming)> },
+        Arrived { request: Option<Request> },
         Called { #[pin] future: F },
         // Whatever is rare.
         Later { future: Pin<Box<dyn Future<Output = Handled> + Send + 'a>> },
@@ -120,24 +113,15 @@ impl<'a, F: Future<Output = Handled> + Send> Handler<'a, F> {
         asked: &mut Asked,
     ) -> Result<(), Error> {
         let Handling::Arrived { request: place } = self.as_mut().project() else { return Ok(()) };
-        let Some((head, body)) = place else { return Ok(()) };
+        let Some(request) = place else { return Ok(()) };
         let Exchanges { app, attach, slot, host } = exchanges;
         let limits = &slot.shared().limits;
-        let admitted = slot.message().admit().and_then(|()| strict::admit(head, host, limits));
-        *asked = admitted.inspect_err(|_| {
-            if !body.is_end_stream() {
-                slot.gives_up_a_body();
-            }
-        })?;
+        slot.message().admit()?;
+        *asked = strict::admit(request, host, limits)?;
         if let Some(attach) = attach {
-            attach(&mut head.extensions);
+            attach(request.extensions_mut());
         }
-        let Some((mut head, body)) = place.take() else { return Ok(()) };
-        let body = match body.is_end_stream() {
-            true => Body::empty(),
-            false => arriving(&mut head.extensions, body, slot),
-        };
-        let request = Request::from_parts(head, body);
+        let Some(request) = place.take() else { return Ok(()) };
         if matches!(asked, Asked::Upgrade(_)) && !request.body().is_end_stream() {
             self.set(Handler::read_first(request, move |request| call(app, request)));
         } else {
@@ -181,6 +165,34 @@ pin_project! {
     }
 }
 
+impl<'a, A, C, F> Exchange<'a, A, C, F> {
+    #[inline(always)]
+    fn new(exchanges: &'a Exchanges<A>, call: C, request: Request) -> Exchange<'a, A, C, F> {
+        Exchange {
+            exchanges,
+            call,
+            version: request.version(),
+            handler: Handler::Arrived { request: Some(request) },
+            in_hand: None,
+            asked: Asked::Nothing,
+            is_refused: false,
+            due: None,
+        }
+    }
+
+    /// With a body that is still to come.
+    #[cold]
+    fn arriving(exchanges: &'a Exchanges<A>, call: C, mut head: Parts, body: Incoming) -> Self {
+        let slot = exchanges.slot.clone();
+        slot.message().has_body(body.size_hint().exact());
+        let limit = BodyLimit::new(slot.shared().limits.body_bytes);
+        head.extensions.insert(limit.clone());
+        let (ended, failed, read, idle, waits) = (false, false, 0, None, false);
+        let body = Arriving { body, ended, slot, limit, read, idle, waits, failed };
+        Exchange::new(exchanges, call, Request::from_parts(head, Body::new(body)))
+    }
+}
+
 impl<'a, A, C, F> Future for Exchange<'a, A, C, F>
 where
     A: App,
@@ -192,10 +204,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (mut handler, asked, version) = (this.handler, this.asked, *this.version);
-        if let Handling::Arrived { request: Some(_) } = handler.as_mut().project() {
-            *this.in_hand = Some(InHand::new(&this.exchanges.slot, version));
-        }
-        let in_hand = this.in_hand.as_mut().expect("an exchange is not polled after its end");
+        let begin = || InHand::new(&this.exchanges.slot, version);
+        let in_hand = this.in_hand.get_or_insert_with(begin);
         // Written from within: what the guard returned, it would move once more.
         let mut polled = Poll::Pending;
         let caught = catch_unwind(AssertUnwindSafe(|| {
@@ -241,9 +251,7 @@ where
         };
         let (in_hand, ended) = (this.in_hand.take(), bodyless.then_some(true));
         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
-        let (head, body) = response.into_parts();
-        let sent = Sent { body, in_hand, receipt, ended };
-        Poll::Ready(Ok(http::Response::from_parts(head, sent)))
+        Poll::Ready(Ok(response.map(|body| Sent { body, in_hand, receipt, ended })))
     }
 }
 
@@ -252,15 +260,6 @@ where
 fn excuse(error: &Error) -> Response {
     error.log();
     error.response()
-}
-
-/// The body of a request that is still to come.
-#[cold]
-fn arriving(extensions: &mut Extensions, body: Incoming, slot: &Arc<Slot>) -> Body {
-    let limit = BodyLimit::new(slot.shared().limits.body_bytes);
-    extensions.insert(limit.clone());
-    let (slot, ended, failed, read, idle, waits) = (slot.clone(), false, false, 0, None, false);
-    Body::new(Arriving { body, ended, slot, limit, read, idle, waits, failed })
 }
 
 thread_local! {

@@ -8,7 +8,6 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, StatusCode, Version};
 use http_body::Body as _;
@@ -38,37 +37,41 @@ pub(crate) enum Asked {
 ///
 /// The client's fault: 400; 414 and 431 for a head that is too large; 417 and 501 for what it asks
 /// and nobody here does.
-pub(crate) fn admit(head: &mut Parts, hosts: &KnownHost, limits: &Limits) -> Result<Asked, Error> {
+pub(crate) fn admit(
+    request: &mut Request,
+    hosts: &KnownHost,
+    limits: &Limits,
+) -> Result<Asked, Error> {
     let mut upgrades = false;
-    check_size(head, limits)?;
-    if head.version <= Version::HTTP_11 {
-        check_target(head)?;
-        upgrades = check_fields(head, hosts)?;
+    check_size(request, limits)?;
+    if request.version() <= Version::HTTP_11 {
+        check_target(request)?;
+        upgrades = check_fields(request, hosts)?;
     }
-    let asked: fn(Claim) -> Asked = if head.method == Method::CONNECT {
+    let asked: fn(Claim) -> Asked = if request.method() == Method::CONNECT {
         Asked::Connect
-    } else if upgrades && asks_for_upgrade(head) {
+    } else if upgrades && asks_for_upgrade(request) {
         Asked::Upgrade
-    } else if head.method == Method::HEAD {
+    } else if request.method() == Method::HEAD {
         return Ok(Asked::Head);
     } else {
         return Ok(Asked::Nothing);
     };
     let claim = Claim::default();
-    head.extensions.insert(claim.clone());
+    request.extensions_mut().insert(claim.clone());
     Ok(asked(claim))
 }
 
 /// Checks what hyper has no limit for: the target's length, and how many fields there are on HTTP/2.
-fn check_size(head: &Parts, limits: &Limits) -> Result<(), Error> {
-    let uri = &head.uri;
+fn check_size(request: &Request, limits: &Limits) -> Result<(), Error> {
+    let uri = request.uri();
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
     if authority + path > limits.target_bytes {
         let message = format!("the target is longer than {} bytes", limits.target_bytes);
         return Err(Error::client(StatusCode::URI_TOO_LONG, message));
     }
-    if head.headers.len() > limits.head_fields {
+    if request.headers().len() > limits.head_fields {
         let message = format!("the head has more than {} fields", limits.head_fields);
         return Err(Error::client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
@@ -76,9 +79,9 @@ fn check_size(head: &Parts, limits: &Limits) -> Result<(), Error> {
 }
 
 /// Checks the fields, and says whether there is one for an upgrade.
-fn check_fields(head: &mut Parts, known: &KnownHost) -> Result<bool, Error> {
+fn check_fields(request: &mut Request, known: &KnownHost) -> Result<bool, Error> {
     let (mut host, mut hosts, mut codings, mut upgrades) = (None, 0, 0, false);
-    for (name, value) in &head.headers {
+    for (name, value) in request.headers() {
         if name == HOST {
             hosts += 1;
             host = Some(value);
@@ -94,13 +97,13 @@ fn check_fields(head: &mut Parts, known: &KnownHost) -> Result<bool, Error> {
     if codings > 1 {
         return Err(malformed("the body is chunked more than once"));
     }
-    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(malformed("a request has exactly one Host field"));
     }
     if host.is_some_and(|host| !known.admits(host.as_bytes())) {
         return Err(malformed("the Host field is not a host and a port"));
     }
-    obey_authority(head)?;
+    obey_authority(request)?;
     Ok(upgrades)
 }
 
@@ -124,6 +127,7 @@ pub(crate) async fn read_body(request: Request) -> Result<Request, Error> {
 /// When it hands the connection over, and nobody has taken it: the application's fault, or the
 /// client's, which has asked for a tunnel where there is none. And the application's fault, when the
 /// body is known to have another length.
+#[inline]
 pub(crate) fn release(
     asked: &Asked,
     version: Version,
@@ -227,10 +231,10 @@ fn malformed(message: &'static str) -> Error {
 }
 
 /// RFC 9112, section 3.2: which form of the target goes with which method.
-fn check_target(head: &Parts) -> Result<(), Error> {
-    let uri = &head.uri;
+fn check_target(request: &Request) -> Result<(), Error> {
+    let uri = request.uri();
     let path = uri.path_and_query().map_or("", |target| target.as_str());
-    let fits = match head.method {
+    let fits = match *request.method() {
         Method::CONNECT => {
             let whole = |authority: &Authority| {
                 !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port > 0)
@@ -348,20 +352,20 @@ fn name_end(value: &[u8]) -> usize {
 }
 
 /// RFC 9112, section 3.2.2: the authority in the target is the host, whatever the field says.
-fn obey_authority(head: &mut Parts) -> Result<(), Error> {
-    let Some(authority) = head.uri.authority() else { return Ok(()) };
+fn obey_authority(request: &mut Request) -> Result<(), Error> {
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
     let host = HeaderValue::from_str(authority.as_str())?;
-    head.headers.insert(HOST, host);
+    request.headers_mut().insert(HOST, host);
     Ok(())
 }
 
 /// RFC 9110, section 7.8: an upgrade is asked for by HTTP/1.1, and in the Connection field as well.
 /// Whoever asks otherwise is not heard.
-fn asks_for_upgrade(head: &mut Parts) -> bool {
-    let asks = head.version == Version::HTTP_11
-        && options(&head.headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+fn asks_for_upgrade(request: &mut Request) -> bool {
+    let asks = request.version() == Version::HTTP_11
+        && options(request.headers()).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     if !asks {
-        head.headers.remove(UPGRADE);
+        request.headers_mut().remove(UPGRADE);
     }
     asks
 }
@@ -405,12 +409,12 @@ fn strip(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Parts {
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
         let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap().into_parts().0
+        request.body(Body::empty()).unwrap()
     }
 
     fn status(method: &str, target: &str, fields: &[(&str, &str)]) -> u16 {
@@ -427,7 +431,7 @@ mod tests {
         assert_eq!(status("GET", "/", &[]), 400);
         assert_eq!(status("GET", "/", &[("host", "a"), ("host", "a")]), 400);
         let mut old = request("GET", "/", &[]);
-        old.version = Version::HTTP_10;
+        *old.version_mut() = Version::HTTP_10;
         assert!(admit(&mut old, &KnownHost::default(), &Limits::default()).is_ok());
     }
 
@@ -474,7 +478,7 @@ mod tests {
     fn the_authority_in_the_target_is_the_host() {
         let mut request = request("GET", "http://b:1/c", &[("host", "a")]);
         admit(&mut request, &KnownHost::default(), &Limits::default()).unwrap();
-        assert_eq!(request.headers[HOST], "b:1");
+        assert_eq!(request.headers()[HOST], "b:1");
     }
 
     #[test]
@@ -505,7 +509,7 @@ mod tests {
             admit(&mut one, &KnownHost::default(), &Limits::default()).unwrap(),
             Asked::Nothing
         ));
-        assert!(!one.headers.contains_key(UPGRADE));
+        assert!(!one.headers().contains_key(UPGRADE));
     }
 
     #[test]
@@ -524,7 +528,7 @@ mod tests {
         );
         assert_eq!((answer(&Asked::Nothing, 101), answer(&upgraded, 101)), (Err(500), Err(500)));
         assert_eq!((answer(&connected, 200), answer(&connected, 404)), (Err(501), Ok(false)));
-        drop(crate::upgrade(&mut Request::from_parts(upgrade, Body::empty())));
+        drop(crate::upgrade(&mut upgrade));
         assert_eq!(answer(&upgraded, 101), Ok(true));
     }
 

@@ -77,6 +77,7 @@ impl Trampoline for OnTokio {
 impl Reactor for OnTokio {
     /// In name only: any socket will do.
     type Socket = TcpStream;
+    const CACHES_READINESS: bool = true;
 
     fn register(&self, fd: OwnedFd) -> io::Result<Self::Socket> {
         (self.0.enter(), TcpStream::from_std(fd.into())).1
@@ -90,8 +91,7 @@ impl Reactor for OnTokio {
     }
 
     fn attempt(io: &Self::Socket, operation: &mut Operation<'_>) -> io::Result<()> {
-        let reads = operation.direction() == Direction::Read;
-        let interest = if reads { Interest::READABLE } else { Interest::WRITABLE };
-        io.try_io(interest, || operation.attempt(io))
+        let ways = [Interest::READABLE, Interest::WRITABLE];
+        io.try_io(ways[operation.direction() as usize], || operation.attempt(io))
     }
 }
