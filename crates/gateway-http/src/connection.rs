@@ -1,12 +1,14 @@
 //! One connection: finds its protocol, hands its requests to the app, and goes when told.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use gateway_core::{App, Error, spawn};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 
 use crate::connections::{Connection, Phase, Slot};
@@ -67,24 +69,38 @@ pub(crate) async fn serve<A: App>(
             if limits.head_fields != HYPERS_FIELDS {
                 builder.max_headers(limits.head_fields);
             }
-            let mut served = builder
+            builder
                 .header_read_timeout(None)
                 // A client that has only closed its sending side has its answer: see
                 // `departures.rs`.
                 .half_close(true)
                 .max_header_size(head_bytes)
-                .max_buf_size(head_bytes)
-                .serve_connection(stream, service)
-                .with_upgrades();
-            match until_told(&mut connection, &mut served, |served| served.graceful_shutdown())
-                .await
-            {
-                Ok(Ended::Late) => match served.into_parts() {
-                    Some(parts) => parts.io.stream.says_last(LATE).await.map_err(Error::from),
-                    None => Ok(()),
-                },
-                Ok(Ended::Served) => Ok(()),
-                Err(error) => Err(error),
+                .max_buf_size(head_bytes);
+            let (mut begins, mut vectored) = ((stream, service), false);
+            loop {
+                let (stream, service) = begins;
+                builder.writev(vectored);
+                let mut served = builder.serve_connection(stream, service).with_upgrades();
+                let drain = |served: Pin<&mut _>| UpgradeableConnection::graceful_shutdown(served);
+                match until_told(&mut connection, &mut served, drain).await {
+                    Ok(Ended::Outgrown) => match served.into_parts() {
+                        Some(left) if left.read_buf.is_empty() => {
+                            (begins, vectored) = ((left.io, left.service), true);
+                            slot.writes_vectored();
+                        }
+                        _ => break Err(io::Error::other("hyper has read too far").into()),
+                    },
+                    Ok(Ended::Late) => {
+                        break match served.into_parts() {
+                            Some(parts) => {
+                                parts.io.stream.says_last(LATE).await.map_err(Error::from)
+                            }
+                            None => Ok(()),
+                        };
+                    }
+                    Ok(Ended::Served) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
             }
         }
         Ok(Protocol::Http2) => {
@@ -115,6 +131,10 @@ enum Ended {
     Served,
     /// It did not: the next head has not come in time.
     Late,
+    /// It did not, but has to start anew, between two requests. At first it copies bodies behind their
+    /// heads, which is cheaper than to have the system gather the two, as long as they are small; now a
+    /// larger one was sent. How it writes, hyper can be told only when it starts.
+    Outgrown,
 }
 
 /// Drives hyper's connection until it has ended, or the server says so. Not async, which would be one
@@ -140,7 +160,11 @@ fn until_told<'a, F: Future<Output = hyper::Result<()>> + Unpin>(
             }
             Phase::Close => return Poll::Ready(Ok(Ended::Served)),
         }
-        Pin::new(&mut *served).poll(cx).map(|ended| Ok(ended.map(|()| Ended::Served)?))
+        match Pin::new(&mut *served).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Ok(ended.map(|()| Ended::Served)?)),
+            Poll::Pending if connection.has_outgrown() => Poll::Ready(Ok(Ended::Outgrown)),
+            Poll::Pending => Poll::Pending,
+        }
     })
 }
 

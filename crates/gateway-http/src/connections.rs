@@ -209,6 +209,8 @@ impl Connections {
             waker: Mutex::new(None),
             receipts: Mutex::default(),
             has_receipts: AtomicBool::new(false),
+            writes: AtomicU8::new(COPIES),
+            flushed: AtomicBool::new(true),
         });
         entry.insert(Arc::downgrade(&slot));
         drop(open);
@@ -327,6 +329,12 @@ const READING: u8 = 1;
 const IDLE: u8 = 2;
 const UPGRADED: u8 = 3;
 
+// How HTTP/1 is written: with copies, and vectored once a response was larger than they are worth. See
+// `connection::Ended::Outgrown`.
+const COPIES: u8 = 0;
+const OUTGROWN: u8 = 1;
+const VECTORED: u8 = 2;
+
 /// What the server knows of one connection. It is gone when the connection's stream and all its
 /// requests have let go of it.
 pub(crate) struct Slot {
@@ -349,6 +357,9 @@ pub(crate) struct Slot {
     /// Of responses that have come to their end, and are still to be sent.
     receipts: Mutex<Vec<Receipt>>,
     has_receipts: AtomicBool,
+    writes: AtomicU8,
+    /// Whether all that was written is sent.
+    flushed: AtomicBool,
 }
 
 impl Slot {
@@ -478,9 +489,42 @@ impl Slot {
         self.has_receipts.store(true, Ordering::Release);
     }
 
+    /// A response is too large for copies. Whether there are some all the same, until the next one.
+    pub(crate) fn outgrows(&self) -> bool {
+        self.writes.fetch_max(OUTGROWN, Ordering::Relaxed) != VECTORED
+    }
+
+    /// Whether it has outgrown copies, and is between two requests.
+    #[inline]
+    pub(crate) fn has_outgrown(&self) -> bool {
+        self.writes.load(Ordering::Relaxed) == OUTGROWN && self.is_between_requests()
+    }
+
+    #[cold]
+    fn is_between_requests(&self) -> bool {
+        self.is_flushed() && !self.has_given_up_a_body() && self.activity() == Activity::Idle
+    }
+
+    /// From here on it writes without copies.
+    pub(crate) fn writes_vectored(&self) {
+        self.writes.store(VECTORED, Ordering::Relaxed);
+    }
+
+    /// Whether all that was written is sent.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Something is written, or will never be again.
+    #[inline]
+    pub(crate) fn writes(&self) {
+        self.flushed.store(false, Ordering::Relaxed);
+    }
+
     /// All that has been written is sent.
     #[inline]
     pub(crate) fn sent(&self) {
+        self.flushed.store(true, Ordering::Relaxed);
         if self.has_receipts.load(Ordering::Acquire) {
             self.has_receipts.store(false, Ordering::Release);
             let receipts = std::mem::take(&mut *lock(&self.receipts));
@@ -552,6 +596,12 @@ impl Connection {
     /// Whether a request is in hand.
     pub(crate) fn is_busy(&self) -> bool {
         self.slot.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether it has outgrown copies, and is between two requests.
+    #[inline]
+    pub(crate) fn has_outgrown(&self) -> bool {
+        self.slot.has_outgrown()
     }
 
     /// What it is watched under.

@@ -27,6 +27,10 @@ use crate::lifespan::Attach;
 use crate::stalled;
 use crate::strict::{self, Asked, KnownHost};
 
+/// The largest response, in bytes of its body, that leaves its connection of HTTP/1 as it is: see
+/// `Ended::Outgrown`.
+const COPIED: usize = 8 * 1024;
+
 /// What the exchanges of a connection share.
 pub(crate) struct Exchanges<A> {
     app: Arc<A>,
@@ -249,9 +253,9 @@ where
             true => None,
             false => response.extensions_mut().remove::<Receipt>(),
         };
-        let (in_hand, ended) = (this.in_hand.take(), bodyless.then_some(true));
+        let in_hand = this.in_hand.take();
         let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
-        Poll::Ready(Ok(response.map(|body| Sent { body, in_hand, receipt, ended })))
+        Poll::Ready(Ok(response.map(|body| Sent::new(body, in_hand, receipt, bodyless))))
     }
 }
 
@@ -411,11 +415,30 @@ pub(crate) struct Sent {
     body: Body,
     in_hand: Option<InHand>,
     receipt: Option<Receipt>,
+    /// How many bytes have been taken, and what is left of a frame that was too large to be copied
+    /// at once.
+    taken: usize,
+    rest: Option<Box<Bytes>>,
     /// Whether it has come to its end, or need not come, and then whether in good order.
     ended: Option<bool>,
 }
 
 impl Sent {
+    fn new(body: Body, in_hand: Option<InHand>, receipt: Option<Receipt>, bodyless: bool) -> Sent {
+        let ended = bodyless.then_some(true);
+        Sent { body, in_hand, receipt, taken: 0, rest: None, ended }
+    }
+
+    /// Hands out bytes of a large body: as long as its connection copies them, in pieces.
+    #[cold]
+    fn large(&mut self, mut bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let copies = |in_hand: &InHand| !in_hand.is_stream && in_hand.slot.outgrows();
+        if self.in_hand.as_ref().is_some_and(copies) && bytes.len() > COPIED {
+            self.rest = Some(Box::new(bytes.split_off(COPIED)));
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
     /// Polls a body that is made as it is sent: as a handler, it has a client and may panic.
     fn poll_made(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -430,7 +453,18 @@ impl Sent {
                 self.ended.get_or_insert(true);
                 return Poll::Ready(None);
             }
-            Ok(frame) => return frame,
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                let bytes = match frame.into_data() {
+                    Ok(bytes) => bytes,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                };
+                self.taken = self.taken.saturating_add(bytes.len());
+                if self.taken > COPIED {
+                    return self.large(bytes);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Ok(Poll::Pending) => return Poll::Pending,
             Err(payload) => JoinError::panicked(payload).into(),
         };
         (self.body, self.ended) = (Body::empty(), Some(false));
@@ -454,16 +488,23 @@ impl HttpBody for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(rest) = self.rest.take() {
+            return self.large(*rest);
+        }
         let Some(bytes) = self.body.take_bytes() else { return self.poll_made(cx) };
         stalled::polled(!bytes.is_empty());
+        if bytes.len() > COPIED {
+            return self.large(bytes);
+        }
         Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_none() && self.body.is_end_stream()
     }
 
+    /// Of a body from which nothing has been taken: nobody asks later.
     #[inline]
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
@@ -474,7 +515,7 @@ impl Drop for Sent {
     #[inline]
     fn drop(&mut self) {
         let (Some(receipt), Some(in_hand)) = (self.receipt.take(), &self.in_hand) else { return };
-        if self.ended.unwrap_or_else(|| self.body.is_end_stream()) {
+        if self.ended.unwrap_or_else(|| self.is_end_stream()) {
             in_hand.slot.owes(receipt);
         }
     }

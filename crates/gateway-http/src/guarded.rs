@@ -46,8 +46,6 @@ pub(crate) struct Guarded<S> {
     /// Whether the deadline is set, and how many bytes have been taken since.
     waits: bool,
     taken: usize,
-    /// Whether all that was written is sent.
-    flushed: bool,
 }
 
 impl<S: Read + Write + Unpin> Guarded<S> {
@@ -61,7 +59,6 @@ impl<S: Read + Write + Unpin> Guarded<S> {
             stalled: None,
             waits: false,
             taken: 0,
-            flushed: true,
         }
     }
 
@@ -81,7 +78,7 @@ impl<S: Read + Write + Unpin> Guarded<S> {
     /// Says one last thing in plain bytes, and closes; or only closes, where something else is half
     /// said.
     pub(crate) async fn says_last(mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = if self.flushed { bytes } else { b"" };
+        let mut rest = if self.slot.is_flushed() { bytes } else { b"" };
         while !rest.is_empty() {
             let write = std::future::poll_fn(|cx| Pin::new(&mut self).poll_write(cx, rest));
             rest = &rest[write.await?..];
@@ -184,7 +181,7 @@ impl<S: Read + Write + Unpin> Write for Guarded<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        this.flushed = false;
+        this.slot.writes();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.watch(written, cx)
     }
@@ -195,7 +192,7 @@ impl<S: Read + Write + Unpin> Write for Guarded<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        this.flushed = false;
+        this.slot.writes();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.watch(written, cx)
     }
@@ -209,7 +206,7 @@ impl<S: Read + Write + Unpin> Write for Guarded<S> {
         let this = &mut *self;
         match Pin::new(&mut this.stream).poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                (this.flushed, this.waits) = (true, false);
+                this.waits = false;
                 this.slot.sent();
                 Poll::Ready(Ok(()))
             }
@@ -220,6 +217,7 @@ impl<S: Read + Write + Unpin> Write for Guarded<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.slot.writes();
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         if !this.slot.lingers() {
             return Poll::Ready(Ok(()));
