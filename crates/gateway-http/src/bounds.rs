@@ -26,10 +26,11 @@
 //!
 //! # Memory
 //!
-//! A connection of HTTP/1.1 holds at most its head twice (read, and waiting to be sent), what one read
-//! has brought beyond a message's end, one piece of a response's body, and what its handler holds:
-//! `3 × head_bytes` and some kilobytes. Idle it keeps
-//! what its largest head took, and some 20 kilobytes at most beside.
+//! A connection of HTTP/1.1 holds at most a head that it reads, what one read has brought beyond a
+//! message's end, and what waits to be sent: `head_bytes` each, the last in a buffer that grows by
+//! doubling. Besides, one piece of a response's body, and what its handler holds. In all
+//! `5 × head_bytes` and some kilobytes. Idle it keeps what its largest head took, and some 30 kilobytes
+//! at most beside.
 //! One of HTTP/2 holds at most 1 MiB of bodies that nobody has read yet, and for each of its
 //! `streams` one head and [`STREAM_BUFFER`](crate::STREAM_BUFFER) bytes to send: 14 MiB with the
 //! defaults. A server's bound is that times `connections`; see `docs/deploy.md` for choosing it.
