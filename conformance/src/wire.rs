@@ -31,6 +31,7 @@ mod session;
 mod shutdown;
 mod smuggling;
 mod target;
+mod unread;
 mod upgrades;
 
 pub(crate) use client::Trace;

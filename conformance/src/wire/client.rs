@@ -1,7 +1,6 @@
 //! `Client`: sends what it is told to, byte for byte, and keeps a record of both ways.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::verdict::{Event, Excerpt, What};
 use crate::wire::Patience;
+use crate::wire::unread::queues;
 
 /// The largest response that is read.
 const RESPONSE_BYTES: usize = 64 * 1024 * 1024;
@@ -267,19 +267,8 @@ impl Client {
     fn is_unread(&self) -> bool {
         let ends = [self.stream.local_addr(), self.stream.peer_addr()];
         let [Ok(ours), Ok(theirs)] = ends else { return false };
-        // Two ports of this machine make one connection.
-        let [ours, theirs] = [ours, theirs].map(|end| format!(":{:04X}", end.port()));
-        let holds = |line: &str| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            let (Some(from), Some(to)) = (words.next(), words.next()) else { return false };
-            let queues = words.nth(1).and_then(|queues| queues.split_once(':'));
-            let Some((sending, received)) = queues else { return false };
-            let is = |one: &str, other: &str| from.ends_with(one) && to.ends_with(other);
-            let empty = |queue: &str| queue.bytes().all(|digit| digit == b'0');
-            is(&ours, &theirs) && !empty(sending) || is(&theirs, &ours) && !empty(received)
-        };
-        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-        tables.into_iter().flatten().any(|table| table.lines().any(holds))
+        queues(ours, theirs).is_ok_and(|(_, sending)| sending > 0)
+            || queues(theirs, ours).is_ok_and(|(received, _)| received > 0)
     }
 
     /// Sends bytes in pieces, each a segment of its own.

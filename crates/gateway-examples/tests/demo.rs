@@ -10,7 +10,7 @@ use std::process::Command;
 
 use child::{Program, command, get, listening};
 use gateway_examples::local::Kind;
-use gateway_tests::secure;
+use gateway_tests::{chromium, secure};
 use rustix::process::Signal;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
@@ -55,20 +55,47 @@ fn the_page_of_every_host_names_all_of_them() {
 }
 
 #[test]
-fn a_guestbook_that_is_signed_on_one_host_is_read_on_all_and_leaves_nothing_behind() {
-    for kind in [Kind::Postgres, Kind::Redis] {
-        if let Err(missing) = kind.installed() {
-            return gateway_tests::skip(&missing.to_string());
+fn a_browser_tries_all_that_the_page_of_every_host_offers() {
+    let Some(browser) = chromium::find() else { return };
+    let Some((demo, _temporary)) = Demo::with_guestbook() else { return };
+    let tries = ["ring", "join", "job", "sse", "echo", "guestbook", "panic", "upload"];
+    let query = tries.map(|name| format!("try={name}")).join("&");
+    for host in HOSTS {
+        let document = chromium::document(&browser, &format!("http://{}/?{query}", demo.of(host)));
+        let result = |name: &str| {
+            let (_, form) = document.split_once(&format!(r#"<form data-try="{name}""#))?;
+            let (form, _) = form.split_once("</form>")?;
+            let (_, result) = form.split_once(r#"<div class="result""#)?;
+            assert!(!result.contains(r#"class="bad""#), "{name} on {host}: {result}");
+            Some(text_of(result))
+        };
+        let says = |name: &str, what: &str| {
+            let result = result(name).unwrap_or_else(|| panic!("no {name}: {document}"));
+            assert!(result.contains(what), "{name} on {host} lacks {what:?}: {result}");
+        };
+        says("ring", "4 hops");
+        says("join", "sleeps of");
+        says("job", "blocked for");
+        says("sse", "event 9 after");
+        says("echo", "200 in");
+        for reader in HOSTS {
+            says("guestbook", &format!("{reader} read in"));
         }
+        says("guestbook", &format!("a visitor of {host}"));
+        says("panic", "/hello answered 200");
+        says("upload", "the browser computes the same");
     }
-    let temporary = secure::Folder::new();
+}
+
+/// What is written between the tags of a piece of a document.
+fn text_of(html: &str) -> String {
+    html.split('<').map(|piece| piece.split_once('>').map_or("", |(_, text)| text)).collect()
+}
+
+#[test]
+fn a_guestbook_that_is_signed_on_one_host_is_read_on_all_and_leaves_nothing_behind() {
+    let Some((demo, temporary)) = Demo::with_guestbook() else { return };
     let folder = temporary.path("demo");
-    std::fs::create_dir(&folder).expect("a folder");
-    for folder in [temporary.path(""), folder.clone()] {
-        // The services run as somebody else.
-        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("a folder");
-    }
-    let demo = Demo::from(command(DEMO).arg("0").env("TMPDIR", &folder));
     let entries = |host: &str| get(demo.of(host), "/guestbook/entries").text();
     for host in HOSTS {
         let form = format!("name=me&message=signed+on+{host}");
@@ -136,6 +163,25 @@ impl Demo {
     fn start() -> Demo {
         // Set to nothing: no guestbook, for which it would start a database.
         Demo::from(command(DEMO).arg("0").env("DATABASE_URL", ""))
+    }
+
+    /// With a database and a cache of its own, in the folder `demo` within the one returned. None where
+    /// they are not installed.
+    fn with_guestbook() -> Option<(Demo, secure::Folder)> {
+        for kind in [Kind::Postgres, Kind::Redis] {
+            if let Err(missing) = kind.installed() {
+                gateway_tests::skip(&missing.to_string());
+                return None;
+            }
+        }
+        let temporary = secure::Folder::new();
+        let folder = temporary.path("demo");
+        std::fs::create_dir(&folder).expect("a folder");
+        for folder in [temporary.path(""), folder.clone()] {
+            // The services run as somebody else.
+            std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("a folder");
+        }
+        Some((Demo::from(command(DEMO).arg("0").env("TMPDIR", &folder)), temporary))
     }
 
     fn from(command: &mut Command) -> Demo {

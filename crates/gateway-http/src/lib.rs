@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod announced;
+mod bodies;
 mod bounds;
 mod connection;
 mod connections;
