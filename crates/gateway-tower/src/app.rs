@@ -91,6 +91,7 @@ where
     S: Clone + Send + Sync + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    #[inline]
     fn call(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
         let (mut service, request) = (self.0.clone(), request.map(RequestBody));
         // Most services are ready at once, and then their requests need not be kept on the way.

@@ -76,6 +76,7 @@ pub(crate) fn failed(error: impl Into<BoxError>) -> Error {
 }
 
 /// Somebody else's body as one of ours.
+#[inline]
 pub(crate) fn body<B>(body: B) -> Body
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
