@@ -24,10 +24,16 @@ const HOSTS: [&str; 4] = ["tokio", "smol", "async-std", "blocking"];
 const AROUND: [&str; 5] =
     ["tokio+ids", "tokio+log", "tokio+metrics", "tokio+lint-app", "tokio+lint"];
 
-/// The peer with the one deadline that it has; one axum router on its own server and by way of
-/// smol-axum, and the same on gateway hosts. Measured when they are asked for.
-const OTHERS: [&str; 5] =
-    ["raw-hyper+deadline", "axum", "gateway-axum", "smol-axum", "gateway-axum-smol"];
+/// The peer with the one deadline that it has, and copying its responses; one axum router on its own
+/// server and by way of smol-axum, and the same on gateway hosts. Measured when they are asked for.
+const OTHERS: [&str; 6] = [
+    "raw-hyper+deadline",
+    "raw-hyper+copies",
+    "axum",
+    "gateway-axum",
+    "smol-axum",
+    "gateway-axum-smol",
+];
 
 /// The fewest requests that can be asked for: a fifth of them still is one for each connection.
 const FEWEST: usize = 5 * CONNECTIONS;
@@ -176,6 +182,7 @@ fn server(name: &str) -> Vec<&str> {
     match name {
         PEER => vec!["bench/target/release/raw-hyper", "plain"],
         "raw-hyper+deadline" => vec!["bench/target/release/raw-hyper", "deadline"],
+        "raw-hyper+copies" => vec!["bench/target/release/raw-hyper", "copies"],
         "axum" => vec!["bench/target/release/axum"],
         "smol-axum" => vec!["bench/target/release/smol-axum"],
         "gateway-axum" => vec!["bench/target/release/gateway-axum", "tokio"],

@@ -1,6 +1,7 @@
 //! The small request on raw hyper and tokio, with one worker thread: `raw-hyper plain PORT`. With
 //! `raw-hyper deadline PORT` a head has to come within hyper's own deadline, 30 seconds: the one that
-//! hyper has, and that it needs a timer for.
+//! hyper has, and that it needs a timer for. With `raw-hyper copies PORT` a response's body is copied
+//! behind its head, as the gateway does with small ones.
 
 use std::convert::Infallible;
 
@@ -20,12 +21,14 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> std::io::Result<()> {
     let mut words = std::env::args().skip(1);
-    let (kind, port) = (words.next().expect("plain or deadline"), words.next().expect("a port"));
+    let (kind, port) =
+        (words.next().expect("plain, deadline or copies"), words.next().expect("a port"));
     let mut builder = http1::Builder::new();
     match kind.as_str() {
         "plain" => {}
         "deadline" => drop(builder.timer(TokioTimer::new())),
-        _ => panic!("neither plain nor deadline: {kind}"),
+        "copies" => drop(builder.writev(false)),
+        _ => panic!("neither plain nor deadline nor copies: {kind}"),
     }
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     loop {
